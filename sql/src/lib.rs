@@ -1,1 +1,13 @@
-//! Placeholder.
+//! The language: what a statement means, and how it runs over a [`model::DataPlane`].
+//!
+//! A statement's life: [`parser`] makes a [`statement::Statement`] of the text; [`lower`] turns TDengine's SELECT into
+//! plain SQL; [`plan`] makes a DataFusion plan whose leaves scan vgroups; [`session`] runs it. The hot way of INSERT
+//! and COPY goes from text to typed columns without an AST ([`insert`], [`copy`]).
+//!
+//! This room never names the cluster, the disk or the wire. Only here are sqlparser and DataFusion known.
+//! Start reading at [`session::Session`].
+
+pub mod copy;
+pub mod pgtype;
+pub mod session;
+pub mod statement;

@@ -54,14 +54,7 @@ pub struct NextIds {
 
 impl Default for NextIds {
     fn default() -> Self {
-        Self {
-            database: DatabaseId(1),
-            suid: Suid(1),
-            vgroup: VgroupId(2),
-            dnode: DnodeId(1),
-            replica: 1,
-            writer: 1,
-        }
+        Self { database: DatabaseId(1), suid: Suid(1), vgroup: VgroupId(2), dnode: DnodeId(1), replica: 1, writer: 1 }
     }
 }
 

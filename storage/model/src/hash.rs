@@ -18,9 +18,7 @@ pub fn table_hash(name: &str) -> u32 {
 pub fn hash_ranges(shards: u32) -> Vec<(u32, u32)> {
     let shards = u64::from(shards);
     let space = 1_u64 << 32;
-    (0..shards)
-        .map(|i| ((space * i / shards) as u32, (space * (i + 1) / shards - 1) as u32))
-        .collect()
+    (0..shards).map(|i| ((space * i / shards) as u32, (space * (i + 1) / shards - 1) as u32)).collect()
 }
 
 #[cfg(test)]
