@@ -60,7 +60,7 @@ pub struct RowsRequest {
     pub order: Order,
     /// No more rows than this are needed, counted after `series`, `range` and `order` (filters are not counted upon).
     pub limit: Option<usize>,
-    /// Rows that are not written yet but must be seen, oldest first; they are newer than anything stored.
+    /// Changes that are not written yet but must be seen, oldest first; they are newer than anything stored.
     pub overlay: Overlay,
 }
 

@@ -257,5 +257,8 @@ impl Outcome {
     }
 }
 
-/// A batch that a transaction holds and its own reads must see.
-pub type Overlay = Vec<Arc<RowBatch>>;
+/// Changes that a transaction holds and its own reads must see, oldest first; all are newer than anything stored.
+///
+/// A scan looks at [`Change::Rows`], [`Change::DeleteRange`] and [`Change::DeleteKeys`] of its relation and passes over
+/// the rest. Tables that do not exist yet count with the tags of their first [`TableRef::create`].
+pub type Overlay = Vec<Arc<Change>>;
