@@ -9,5 +9,6 @@
 
 pub mod copy;
 pub mod pgtype;
+pub mod pgvalue;
 pub mod session;
 pub mod statement;
