@@ -10,5 +10,6 @@
 pub mod copy;
 pub mod pgtype;
 pub mod pgvalue;
+pub mod plan;
 pub mod session;
 pub mod statement;
