@@ -8,6 +8,9 @@
 //! Start reading at [`session::Session`].
 
 pub mod copy;
+pub mod insert;
+pub mod literal;
+pub mod parser;
 pub mod pgtype;
 pub mod pgvalue;
 pub mod plan;

@@ -349,14 +349,25 @@ pub struct ColumnName {
 /// What an INSERT inserts.
 #[derive(Clone, Debug)]
 pub enum InsertSource {
-    /// VALUES: rows of expressions. The position of each row's opening parenthesis stands beside it.
-    Values(Vec<(u32, Vec<ast::Expr>)>),
+    /// VALUES.
+    Values(Vec<InsertRow>),
     /// SELECT.
     Query(Box<ast::Query>),
     /// FILE 'csv' on the server.
     File(String),
     /// DEFAULT VALUES.
     Default,
+}
+
+/// One row of VALUES.
+#[derive(Clone, Debug)]
+pub struct InsertRow {
+    /// Where its opening parenthesis stands: characters of the statement, starting at 1.
+    pub position: u32,
+    /// Its values; `DEFAULT` is the unquoted identifier of that name.
+    pub values: Vec<ast::Expr>,
+    /// Where each value starts.
+    pub positions: Vec<u32>,
 }
 
 /// `USING st [(tags)] TAGS (values)`.
@@ -368,6 +379,10 @@ pub struct Using {
     pub tags: Option<Vec<ColumnName>>,
     /// Their values: literals or parameters.
     pub values: Vec<ast::Expr>,
+    /// Where each value starts: characters of the statement, starting at 1.
+    pub positions: Vec<u32>,
+    /// Where `TAGS` stands.
+    pub position: u32,
 }
 
 /// CREATE TABLE … USING … TAGS.
