@@ -1,0 +1,57 @@
+//! What an operator may choose about a dnode. Plain data: where the values come from is the server's business.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The settings of one dnode. Every field has a default, so that an empty table is a valid configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where everything is kept. One process at a time.
+    pub data_dir: PathBuf,
+    /// `host:port` under which other dnodes reach this one; it becomes part of the catalog when the cluster is founded.
+    pub endpoint: String,
+    /// Most vnodes that this dnode may carry.
+    pub support_vnodes: u32,
+    /// Milliseconds between two heartbeats of a leader.
+    pub heartbeat_ms: u64,
+    /// Least milliseconds without a heartbeat before an election.
+    pub election_min_ms: u64,
+    /// Most milliseconds without a heartbeat before an election.
+    pub election_max_ms: u64,
+    /// Rows in a vnode's memtable that make it flush.
+    pub flush_rows: u64,
+    /// Milliseconds after which a memtable that holds rows is flushed, so that the log can be reused.
+    pub flush_interval_ms: u64,
+    /// Bytes that all memtables of this dnode may hold; beyond it the largest is flushed, and writers wait.
+    pub memtable_bytes: u64,
+    /// Bytes of the block cache that all vnodes share.
+    pub cache_bytes: u64,
+    /// Threads that scan and flush.
+    pub worker_threads: usize,
+    /// Milliseconds that a write, a read or a definition waits for a leader before it fails with 57P03.
+    pub leader_wait_ms: u64,
+    /// Milliseconds between two rounds of background work: merges, and buckets that KEEP has left behind.
+    pub background_ms: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("data"),
+            endpoint: "127.0.0.1:6030".to_owned(),
+            support_vnodes: 1024,
+            heartbeat_ms: 150,
+            election_min_ms: 500,
+            election_max_ms: 900,
+            flush_rows: 3_000_000,
+            flush_interval_ms: 600_000,
+            memtable_bytes: 1 << 30,
+            cache_bytes: 256 << 20,
+            worker_threads: std::thread::available_parallelism().map_or(2, usize::from),
+            leader_wait_ms: 10_000,
+            background_ms: 1_000,
+        }
+    }
+}
