@@ -7,7 +7,10 @@
 //! This room never names the cluster, the disk or the wire. Only here are sqlparser and DataFusion known.
 //! Start reading at [`session::Session`].
 
+pub mod catalogs;
+pub mod compat;
 pub mod copy;
+pub mod functions;
 pub mod insert;
 pub mod literal;
 pub mod parser;

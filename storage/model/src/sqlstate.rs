@@ -57,6 +57,10 @@ sql_states! {
     InvalidDatetimeFormat = "22007", Never;
     /// A time is outside its type's range or the database's KEEP.
     DatetimeFieldOverflow = "22008", Never;
+    /// A subquery used as a value gave more than one row.
+    CardinalityViolation = "21000", Never;
+    /// An escape of LIKE is not one character.
+    InvalidEscapeSequence = "22025", Never;
     /// Division by zero.
     DivisionByZero = "22012", Never;
     /// A parameter, setting or option has a value out of its range.

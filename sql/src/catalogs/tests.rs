@@ -1,0 +1,1 @@
+//! A catalog and a plane for tests of this room.

@@ -1,0 +1,3 @@
+//! Functions that DataFusion lacks or has otherwise than PostgreSQL and TDengine.
+
+pub mod pg;

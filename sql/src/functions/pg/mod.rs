@@ -1,0 +1,33 @@
+//! PostgreSQL's functions, and TDengine's scalar ones.
+//!
+//! They are registered once per process. What depends on the session (current_user, names of oids, TimeZone) is found at
+//! run time in DataFusion's configuration: [`crate::catalogs::SessionExtension`] and `execution.time_zone`.
+//! Start reading at [`scalar::Scalar`], which turns a row-wise function into a DataFusion one.
+
+mod arrays;
+mod info;
+pub mod scalar;
+mod text;
+mod whole;
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::execution::FunctionRegistry;
+use datafusion::logical_expr::ScalarUDF;
+
+/// Registers every function. Names that DataFusion has too are replaced.
+///
+/// # Errors
+///
+/// If the registry takes no functions.
+pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
+    for function in all() {
+        registry.register_udf(Arc::new(function))?;
+    }
+    Ok(())
+}
+
+fn all() -> Vec<ScalarUDF> {
+    [info::functions(), arrays::functions()].concat()
+}
