@@ -6,13 +6,15 @@
 //! This room knows nothing of Raft, peers or SQL. It is told positions and commands, and answers what became of
 //! them. How it fails is [`halt::Halt`]; how it reaches the disk is [`files::LogFiles`].
 //!
-//! Start reading at [`wal`].
+//! Start reading at [`wal`] and [`vnode::Vnode`].
 
 pub mod block;
 pub mod codec;
 pub mod entry;
 pub mod files;
 pub mod halt;
+pub mod kv;
+pub mod vnode;
 pub mod wal;
 
 pub use codec::Corrupt;
