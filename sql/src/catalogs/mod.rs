@@ -16,7 +16,7 @@ pub mod show;
 pub mod statics;
 pub mod tdengine;
 #[cfg(test)]
-pub mod tests;
+pub(crate) mod tests;
 
 use std::any::Any;
 use std::fmt;

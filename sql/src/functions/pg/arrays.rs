@@ -17,6 +17,7 @@ use super::text::show;
 use super::whole::Whole;
 use crate::catalogs::relations::field;
 use crate::pgtype::PgType;
+use crate::pgvalue::OidNames as _;
 
 /// Every function of this file.
 pub(super) fn functions() -> Vec<ScalarUDF> {
@@ -30,6 +31,7 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         Whole::new("pg_only", only_type, only),
         Whole::new("pg_array", same_type, filled),
         Whole::new("pg_expandarray", expand_type, expand),
+        Whole::new("pg_names", texts_type, names_of),
         Whole::new("pg_typeof", regtype, type_of),
         Whole::new("pg_text", text_type, to_text),
     ]
@@ -267,6 +269,30 @@ fn expand(_: &Call<'_>, args: &[ArrayRef], count: usize, of: &FieldRef) -> Resul
     let DataType::Struct(fields) = item.data_type() else { return exec_err!("_pg_expandarray gives pairs") };
     let pairs = StructArray::try_new(fields.clone(), vec![values, Arc::new(Int32Array::from(numbers))], None)?;
     Ok(Arc::new(ListArray::new(item.clone(), OffsetBuffer::from_lengths(lengths), Arc::new(pairs), None)))
+}
+
+fn texts_type(_: &[FieldRef]) -> Result<FieldRef> {
+    Ok(Arc::new(field("names", PgType::from_oid(PgType::TEXT.array).unwrap_or(PgType::TEXT), true)))
+}
+
+/// Arrays of oids as arrays of the names that `regtype[]` and the like print.
+fn names_of(call: &Call<'_>, args: &[ArrayRef], count: usize, of: &FieldRef) -> Result<ArrayRef> {
+    let Some(lists) = list(&args[0])? else { return Ok(arrow::array::new_null_array(of.data_type(), count)) };
+    let DataType::List(item) = of.data_type() else { return exec_err!("names are a list") };
+    let values = cast(lists.values(), &DataType::Int64)?;
+    let oids = values.as_primitive::<arrow::datatypes::Int64Type>();
+    let kind = match args.get(1).map(|kind| kind.as_string::<i32>()).filter(|kinds| !kinds.is_empty()) {
+        Some(kinds) => crate::catalogs::relations::type_named(kinds.value(0)).unwrap_or(PgType::REGTYPE),
+        None => PgType::REGTYPE,
+    };
+    let mut out = StringBuilder::new();
+    for oid in oids {
+        let oid = oid.and_then(|oid| u32::try_from(oid).ok());
+        let name = |oid| call.session.and_then(|session| session.as_ref().name(kind, oid));
+        out.append_option(oid.map(|oid| name(oid).unwrap_or_else(|| oid.to_string())));
+    }
+    let nulls = lists.nulls().cloned();
+    Ok(Arc::new(ListArray::new(item.clone(), lists.offsets().clone(), Arc::new(out.finish()), nulls)))
 }
 
 fn type_of(call: &Call<'_>, _: &[ArrayRef], count: usize, _: &FieldRef) -> Result<ArrayRef> {

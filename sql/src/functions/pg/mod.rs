@@ -12,6 +12,7 @@ mod whole;
 
 use std::sync::Arc;
 
+pub(crate) use arrays::parse_array;
 use datafusion::common::Result;
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::ScalarUDF;
