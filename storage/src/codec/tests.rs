@@ -1,0 +1,308 @@
+//! Round trips of every type over many shapes of values, damage, and how small typical vectors get.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayData, ArrayRef, AsArray, BinaryArray, BooleanArray, StringArray, make_array};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
+use model::{DataType, Precision};
+use proptest::prelude::*;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::*;
+
+/// One of each type.
+pub(crate) const TYPES: [DataType; 21] = [
+    DataType::Timestamp,
+    DataType::Bool,
+    DataType::TinyInt,
+    DataType::SmallInt,
+    DataType::Int,
+    DataType::BigInt,
+    DataType::UTinyInt,
+    DataType::USmallInt,
+    DataType::UInt,
+    DataType::UBigInt,
+    DataType::Float,
+    DataType::Double,
+    DataType::Varchar(64),
+    DataType::NChar(64),
+    DataType::Varbinary(64),
+    DataType::Geometry(64),
+    DataType::Json,
+    DataType::Decimal(38, 4),
+    DataType::Decimal(10, 2),
+    DataType::Text,
+    DataType::Date,
+];
+
+/// Shapes that [`integer`] knows.
+const SHAPES: u8 = 9;
+
+/// The value of one row in one of several shapes.
+fn integer(shape: u8, row: usize, random: &mut StdRng) -> i128 {
+    let steps = row as i128;
+    match shape {
+        0 => 42,
+        1 => 1_700_000_000_000 + steps * 1000,
+        2 => 1_700_000_000_000 + steps * 1000 + random.random_range(0..20),
+        3 => random.random_range(-50..50),
+        4 => {
+            let spike = if random.random_range(0..100) == 0 { 1 << 40 } else { 0 };
+            random.random_range(0..9) + spike - 2 * spike * random.random_range(0..2)
+        }
+        5 => [7, -1_000_000_007, 123_456_789_012, 0][random.random_range(0..4)],
+        6 => (steps / 100) % 5,
+        7 => [0, -1, 1, i128::MIN, i128::MAX, i128::from(i64::MIN), i128::from(i64::MAX)][random.random_range(0..7)],
+        _ => random.random(),
+    }
+}
+
+fn float(shape: u8, row: usize, random: &mut StdRng) -> f64 {
+    const ODD: [u64; 8] = [
+        0x7ff8_0000_0000_0000,
+        0xfff8_dead_beef_0001,
+        0x7ff0_0000_0000_0001,
+        0x8000_0000_0000_0000,
+        0x7ff0_0000_0000_0000,
+        0xfff0_0000_0000_0000,
+        0x0000_0000_0000_0001,
+        0x7fef_ffff_ffff_ffff,
+    ];
+    match shape {
+        0 => -0.0,
+        1 => f64::from_bits(ODD[random.random_range(0..ODD.len())]),
+        2 => f64::from_bits(random.random()),
+        3 => random.random::<f64>() * 100.0,
+        4 if row % 50 == 0 => f64::from_bits(ODD[row / 50 % ODD.len()]),
+        5 => f64::from(random.random::<f32>()),
+        6 => f64::from((row / 64) as u32) / 8.0,
+        _ => f64::from(random.random_range(-9999..9999)) / 100.0,
+    }
+}
+
+fn text(shape: u8, row: usize, random: &mut StdRng) -> String {
+    match shape {
+        0 => String::new(),
+        1 => "same".to_owned(),
+        2 => format!("station {}", random.random_range(0..16)),
+        3 => format!("row {row} of {}", random.random::<u64>()),
+        4 if row % 97 == 0 => "long ".repeat(400),
+        5 => "ä€🦀".repeat(random.random_range(0..4)),
+        6 => format!("{{\"at\": {row}, \"state\": \"idle\", \"note\": \"nothing to report\"}}"),
+        _ => ["on", "off", ""][random.random_range(0..3)].to_owned(),
+    }
+}
+
+fn fixed<T: arrow::datatypes::ArrowNativeType>(
+    data_type: DataType,
+    values: Vec<T>,
+    nulls: Option<NullBuffer>,
+) -> ArrayRef {
+    let (len, arrow) = (values.len(), data_type.arrow(Precision::Milli));
+    let buffer = Buffer::from_vec(values);
+    make_array(ArrayData::builder(arrow).len(len).add_buffer(buffer).nulls(nulls).build().expect("a valid array"))
+}
+
+/// A column of `rows` cells.
+pub(crate) fn column(data_type: DataType, shape: u8, rows: usize, nulls: Option<NullBuffer>, seed: u64) -> ArrayRef {
+    let random = &mut StdRng::seed_from_u64(seed);
+    let mut ints = || (0..rows).map(|row| integer(shape % SHAPES, row, random)).collect::<Vec<i128>>();
+    match data_type {
+        DataType::TinyInt => fixed(data_type, ints().into_iter().map(|v| v as i8).collect(), nulls),
+        DataType::UTinyInt => fixed(data_type, ints().into_iter().map(|v| v as u8).collect(), nulls),
+        DataType::SmallInt => fixed(data_type, ints().into_iter().map(|v| v as i16).collect(), nulls),
+        DataType::USmallInt => fixed(data_type, ints().into_iter().map(|v| v as u16).collect(), nulls),
+        DataType::Int | DataType::Date => fixed(data_type, ints().into_iter().map(|v| v as i32).collect(), nulls),
+        DataType::UInt => fixed(data_type, ints().into_iter().map(|v| v as u32).collect(), nulls),
+        DataType::UBigInt => fixed(data_type, ints().into_iter().map(|v| v as u64).collect(), nulls),
+        DataType::Timestamp | DataType::BigInt => {
+            fixed(data_type, ints().into_iter().map(|v| v as i64).collect(), nulls)
+        }
+        DataType::Decimal(..) => fixed(data_type, ints(), nulls),
+        DataType::Float => {
+            let narrow = |row| match float(shape, row, random) {
+                value if value.is_nan() => f32::from_bits(0xffc1_2345),
+                value => value as f32,
+            };
+            fixed(data_type, (0..rows).map(narrow).collect(), nulls)
+        }
+        DataType::Double => fixed(data_type, (0..rows).map(|row| float(shape, row, random)).collect(), nulls),
+        DataType::Bool => {
+            let bit = |row| match shape {
+                0 => true,
+                1 => false,
+                2 => row / 200 % 2 == 0,
+                _ => random.random(),
+            };
+            Arc::new(BooleanArray::new((0..rows).map(bit).collect(), nulls))
+        }
+        DataType::Varbinary(_) | DataType::Geometry(_) => {
+            let blob = |row| {
+                let valid = nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+                let bytes = [text(shape, row, random).as_bytes(), &[0xff, 0x00]].concat();
+                valid.then_some(bytes)
+            };
+            Arc::new((0..rows).map(blob).collect::<BinaryArray>())
+        }
+        _ => {
+            let word = |row| {
+                let valid = nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+                valid.then(|| text(shape, row, random))
+            };
+            Arc::new((0..rows).map(word).collect::<StringArray>())
+        }
+    }
+}
+
+/// Random bits: none, few, many, or all set.
+pub(crate) fn bits(rows: usize, density: u8, seed: u64) -> BooleanBuffer {
+    let random = &mut StdRng::seed_from_u64(seed);
+    let percent = [0, 3, 60, 100][usize::from(density % 4)];
+    (0..rows).map(|_| random.random_range(0..100) < percent).collect()
+}
+
+/// What each cell says, bit for bit; None where null or absent.
+pub(crate) fn cells(values: &dyn Array, absent: Option<&BooleanBuffer>) -> Vec<Option<Vec<u8>>> {
+    let data = values.to_data();
+    let cell = |row: usize| match values.data_type() {
+        arrow::datatypes::DataType::Utf8 => values.as_string::<i32>().value(row).as_bytes().to_vec(),
+        arrow::datatypes::DataType::Binary => values.as_binary::<i32>().value(row).to_vec(),
+        arrow::datatypes::DataType::Boolean => vec![u8::from(values.as_boolean().value(row))],
+        fixed => {
+            let width = fixed.primitive_width().expect("a fixed width");
+            let start = (data.offset() + row) * width;
+            data.buffers()[0].as_slice()[start..start + width].to_vec()
+        }
+    };
+    let has = |row: usize| values.is_valid(row) && absent.is_none_or(|absent| !absent.value(row));
+    (0..values.len()).map(|row| has(row).then(|| cell(row))).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Every type comes back bit for bit, whole and in ranges, also from a sliced array.
+    #[test]
+    fn columns_come_back(
+        kind in 0..TYPES.len(), shape in 0..SHAPES,
+        rows in prop_oneof![0..4_usize, 4..300_usize, Just(1024), Just(1040), Just(4096), 0..4097_usize],
+        null in 0..4_u8, gone in 0..6_u8, skip in 0..9_usize, cut in any::<(u16, u16)>(), seed: u64,
+    ) {
+        let data_type = TYPES[kind];
+        let nulls = (null > 0).then(|| NullBuffer::new(!&bits(rows + skip, null, seed ^ 1)));
+        let absent = (gone > 2).then(|| bits(rows, gone, seed ^ 2));
+        let values = column(data_type, shape, rows + skip, nulls, seed).slice(skip, rows);
+        let mut bytes = Vec::new();
+        encode_column(&values, data_type, absent.as_ref(), &mut bytes);
+        let expected = cells(&values, absent.as_ref());
+        let (decoded, gone) = decode_column(&bytes, data_type, Precision::Milli, rows, 0..rows).unwrap();
+        prop_assert_eq!(decoded.data_type(), &data_type.arrow(Precision::Milli));
+        prop_assert_eq!(&cells(&decoded, None), &expected);
+        prop_assert_eq!(gone, absent.clone().filter(|absent| absent.count_set_bits() > 0));
+
+        let start = usize::from(cut.0) % (rows + 1);
+        let end = start + usize::from(cut.1) % (rows - start + 1);
+        let (part, gone) = decode_column(&bytes, data_type, Precision::Milli, rows, start..end).unwrap();
+        prop_assert_eq!(cells(&part, None), &expected[start..end]);
+        let expected = absent.map(|absent| absent.slice(start, end - start));
+        prop_assert_eq!(gone, expected.filter(|absent| absent.count_set_bits() > 0));
+    }
+
+    /// Any damage gives an error or other values.
+    #[test]
+    fn damage_never_panics(
+        kind in 0..TYPES.len(), shape in 0..SHAPES, rows in prop_oneof![1..40_usize, 1000..1100_usize],
+        null in 0..3_u8, seed: u64, flips in prop::collection::vec(any::<(prop::sample::Index, u8)>(), 1..4),
+        cut: prop::sample::Index,
+    ) {
+        let data_type = TYPES[kind];
+        let nulls = (null > 0).then(|| NullBuffer::new(!&bits(rows, null, seed ^ 1)));
+        let values = column(data_type, shape, rows, nulls, seed);
+        let mut bytes = Vec::new();
+        encode_column(&values, data_type, Some(&bits(rows, null, seed ^ 2)), &mut bytes);
+        prop_assert!(decode_column(&bytes[..cut.index(bytes.len())], data_type, Precision::Milli, rows, 0..rows).is_err());
+        for (at, mask) in flips {
+            let at = at.index(bytes.len());
+            bytes[at] ^= mask;
+        }
+        let _ = decode_column(&bytes, data_type, Precision::Milli, rows, 0..rows);
+        let _ = describe_column(&bytes, data_type, rows);
+    }
+
+    /// Bytes that nobody wrote give an error or values.
+    #[test]
+    fn noise_never_panics(
+        kind in 0..TYPES.len(), rows in 0..1030_usize, noise in prop::collection::vec(0..32_u8, 0..64),
+    ) {
+        let mut bytes = vec![1];
+        bytes.extend(noise);
+        let _ = decode_column(&bytes, TYPES[kind], Precision::Milli, rows, 0..rows);
+    }
+
+    /// Integers of every width, full and partial vectors.
+    #[test]
+    fn packed_integers_come_back(width in 0..=64_u32, count in prop_oneof![0..80_usize, Just(1024)], seed: u64) {
+        let random = &mut StdRng::seed_from_u64(seed);
+        let mask = u64::MAX.checked_shr(64 - width).unwrap_or(0);
+        let values: Vec<u64> = (0..count).map(|_| random.random::<u64>() & mask).collect();
+        let mut bytes = Vec::new();
+        packing::pack(&values, width, &mut bytes);
+        prop_assert_eq!(bytes.len(), (count * width as usize).div_ceil(8));
+        let mut reader = bytes::Reader::new(&bytes, "test");
+        let mut unpacked = vec![1; count];
+        packing::unpack(&mut reader, width, &mut unpacked).unwrap();
+        prop_assert_eq!(values, unpacked);
+        prop_assert!(reader.end().is_ok());
+    }
+}
+
+/// Bytes of 4,096 integers, and what they were encoded as.
+fn size(values: &[i64]) -> (usize, String) {
+    let mut bytes = Vec::new();
+    encode_longs(values, &mut bytes);
+    assert_eq!(decode_longs(&bytes, values.len(), 0..values.len()).unwrap(), values);
+    let described = describe_column(&bytes, DataType::BigInt, values.len()).unwrap();
+    let encoding = described[0].split(' ').next().unwrap_or_default().to_owned();
+    (bytes.len(), encoding)
+}
+
+#[test]
+fn each_shape_finds_its_mode() {
+    let random = &mut StdRng::seed_from_u64(7);
+    let rows = 0..4096_i64;
+    let regular: Vec<i64> = rows.clone().map(|row| 1_700_000_000_000 + row * 1000).collect();
+    let jitter: Vec<i64> = regular.iter().map(|tick| tick + random.random_range(0..20)).collect();
+    let gauge: Vec<i64> = rows.clone().map(|_| random.random_range(100..200)).collect();
+    let spikes: Vec<i64> =
+        rows.clone().map(|row| row % 7 + if row % 100 == 0 { (row % 200 - 100) << 30 } else { 0 }).collect();
+    let sticky: Vec<i64> = rows.clone().map(|row| row / 150 % 4).collect();
+    let sparse: Vec<i64> =
+        rows.clone().map(|_| [7, -1_000_000_007, 123_456_789_012][random.random_range(0..3)]).collect();
+    let speed: Vec<i64> = rows.map(|row| row * row).collect();
+    let found: Vec<(usize, String)> =
+        [regular, jitter, gauge, spikes, sticky, sparse, speed].iter().map(|v| size(v)).collect();
+    let found: Vec<(usize, &str)> = found.iter().map(|(size, name)| (*size, name.as_str())).collect();
+    let expected = [
+        (53, "delta"),
+        (3129, "delta"),
+        (3617, "frame"),
+        (1712, "frame±"),
+        (83, "runs"),
+        (1153, "dictionary"),
+        (45, "delta2"),
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn newer_formats_and_encodings_are_refused_by_name() {
+    let mut bytes = Vec::new();
+    encode_longs(&[1, 2, 3], &mut bytes);
+    bytes[0] = 9;
+    let error = decode_longs(&bytes, 3, 0..3).unwrap_err();
+    assert_eq!(error.to_string(), "column has format 9, this server reads up to 1");
+    (bytes[0], bytes[3]) = (1, 0x0e);
+    let error = decode_longs(&bytes, 3, 0..3).unwrap_err();
+    assert_eq!(error.to_string(), "integer vector has encoding 14, which this server does not know");
+}
