@@ -45,6 +45,11 @@ impl Halt {
         Self::Disk { place: place.into(), error: Arc::new(error) }
     }
 
+    /// For `map_err`: makes a halt of what the operating system said while doing `place`.
+    pub fn disk_at(place: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::disk(place, error)
+    }
+
     /// Stored bytes are not what was written.
     pub fn corrupt(place: impl Into<String>) -> Self {
         Self::Corrupt { place: place.into() }
