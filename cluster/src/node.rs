@@ -1,12 +1,36 @@
 //! One dnode: opens or founds a data directory, runs its Raft groups, and stops them in order.
+//!
+//! `start.rs` is the start, `controller.rs` keeps the vnodes as the catalog wants them, `background.rs` flushes and
+//! expires, `service.rs` answers other dnodes.
 
+mod background;
+mod controller;
+mod service;
+mod start;
+mod status;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use model::DataPlane;
+use model::catalog::{Catalog, CatalogChange, Defined};
 use model::plane::Status;
+use model::{DataPlane, DnodeId, Result, VgroupId};
+use parking_lot::{Mutex, RwLock};
+use storage::files::LogFiles;
+use storage::vnode::StorageEnv;
+use storage::wal::Wal;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
-use crate::{Settings, World};
+use crate::hlc::Uids;
+use crate::peers::Maintenance;
+use crate::plane::{Plane, define};
+use crate::raft::group::{Group, Lost};
+use crate::vgroup::Replica;
+use crate::{Settings, World, mnode};
 
 /// Why a dnode does not start. Every one is for the operator: exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +61,29 @@ pub enum StartError {
 }
 
 /// A running dnode.
-pub struct Node {}
+pub struct Node {
+    pub(crate) settings: Settings,
+    pub(crate) world: World,
+    pub(crate) stopping: AtomicBool,
+    wal: Wal,
+    env: Arc<StorageEnv>,
+    boot: start::Boot,
+    marks: Arc<dyn LogFiles>,
+    mnode: Arc<Group<mnode::Machine>>,
+    catalog: mnode::Machine,
+    replicas: RwLock<BTreeMap<VgroupId, Arc<Replica>>>,
+    /// Why a vnode that should be here is not open.
+    broken: Mutex<BTreeMap<VgroupId, String>>,
+    /// The incarnation of this process, half of the key of exactly-once writes.
+    writer: AtomicU64,
+    seq: AtomicU64,
+    uids: RwLock<Arc<Uids>>,
+    start_ms: i64,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    stop: watch::Sender<bool>,
+    /// Keeps other processes out of the data directory.
+    _lock: std::fs::File,
+}
 
 impl Node {
     /// Opens the data directory, or founds a cluster in an empty one, and returns when the mnode group has a leader,
@@ -46,28 +92,123 @@ impl Node {
     /// # Errors
     ///
     /// See [`StartError`].
-    pub async fn start(_world: World, _settings: Settings) -> Result<Arc<Self>, StartError> {
-        Err(StartError::Setting("being written".to_owned()))
+    pub async fn start(world: World, settings: Settings) -> Result<Arc<Self>, StartError> {
+        start::start(world, settings).await
     }
 
     /// The data plane, as sessions use it.
     #[must_use]
-    pub fn plane(&self) -> Arc<dyn DataPlane> {
-        unimplemented!("being written")
+    pub fn plane(self: &Arc<Self>) -> Arc<dyn DataPlane> {
+        Arc::new(Plane { node: self.clone() })
     }
 
     /// What the cluster looks like from here.
     pub async fn status(&self) -> Status {
-        Status::default()
+        self.cluster_status().await
     }
 
     /// Stops: refuses new proposals, flushes every vnode, syncs the log and leaves the clean-shutdown marker. What is
-    /// not flushed by `deadline` is replayed from the log at the next start; nothing acknowledged is lost.
+    /// not flushed within `deadline` is replayed from the log at the next start; nothing acknowledged is lost.
     ///
     /// # Errors
     ///
     /// If the log cannot be synced.
-    pub async fn shutdown(&self, _deadline: Duration) -> std::io::Result<()> {
+    pub async fn shutdown(&self, deadline: Duration) -> std::io::Result<()> {
+        if self.stopping.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.stop.send_replace(true);
+        let tasks: Vec<JoinHandle<()>> = std::mem::take(&mut *self.tasks.lock());
+        for task in tasks {
+            // Each ends at its next look at `stop`; a panic was logged by the runtime.
+            let _ = task.await;
+        }
+        let replicas: Vec<Arc<Replica>> = self.replicas.read().values().cloned().collect();
+        let flushes = replicas.iter().map(|replica| replica.maintain(Maintenance::Flush, 0));
+        let clean = tokio::time::timeout(deadline, futures::future::join_all(flushes)).await;
+        match &clean {
+            Ok(flushed) => {
+                for error in flushed.iter().filter_map(|result| result.as_ref().err()) {
+                    tracing::warn!(%error, "a vnode was not flushed; its log is replayed at the next start");
+                }
+            }
+            Err(_) => tracing::warn!("not every vnode was flushed in time; the log is replayed at the next start"),
+        }
+        if let Err(error) = self.mnode.flushed().await {
+            tracing::warn!(%error, "the catalog was not written; its log is replayed at the next start");
+        }
+        for replica in &replicas {
+            replica.stop().await;
+        }
+        self.mnode.stop().await;
+        self.env.stop();
+        self.wal.sync().await?;
+        self.wal.close().await?;
+        self.boot.leave()
+    }
+
+    /// The newest catalog that is applied here.
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.catalog()
+    }
+
+    /// The replica of the mnode group on this dnode.
+    pub(crate) fn mnode(&self) -> &Group<mnode::Machine> {
+        &self.mnode
+    }
+
+    /// The replica of a vgroup on this dnode.
+    pub(crate) fn replica(&self, vgroup: VgroupId) -> Option<Arc<Replica>> {
+        self.replicas.read().get(&vgroup).cloned()
+    }
+
+    /// Which dnode this is.
+    pub(crate) fn dnode(&self) -> DnodeId {
+        self.boot.dnode
+    }
+
+    /// The writer and its next number.
+    pub(crate) fn next_seq(&self) -> (u128, u64) {
+        let cluster = u128::from(self.catalog().cluster_id) << 64;
+        let writer = cluster | u128::from(self.writer.load(Ordering::Acquire));
+        (writer, self.seq.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// One step of DDL, if this dnode leads the mnode group: what it gave, and the index it stands at.
+    pub(crate) async fn define(&self, change: CatalogChange) -> Result<(Result<Defined>, u64), Lost> {
+        let proposed = self.mnode.propose(define::proposal(change, self.world.clock.now_ms())).await?;
+        let (index, answer) = proposed.answer().await?;
+        Ok((define::defined(answer), index))
+    }
+
+    /// FLUSH, COMPACT or TRIM of one vnode of this dnode.
+    pub(crate) async fn maintain(&self, vgroup: VgroupId, work: Maintenance) -> Result<()> {
+        let catalog = self.catalog();
+        let (Some(replica), Some(own)) = (self.replica(vgroup), catalog.vgroups.get(&vgroup)) else { return Ok(()) };
+        let Some(database) = catalog.database_by_id(own.database) else { return Ok(()) };
+        replica.maintain(work, database.options.keep_floor(self.world.clock.now_ms())).await
+    }
+
+    /// Bytes in all memtables of this dnode.
+    pub(crate) fn memtable_bytes(&self) -> u64 {
+        let replicas = self.replicas.read();
+        replicas.values().filter_map(|replica| replica.shard.vnode().ok()).map(|vnode| vnode.memtable_bytes()).sum()
+    }
+
+    /// Waits until the memtables have room under the budget.
+    ///
+    /// # Errors
+    ///
+    /// 53200 at `deadline`.
+    pub(crate) async fn room(&self, deadline: Instant) -> Result<()> {
+        while self.memtable_bytes() > self.settings.memtable_bytes {
+            if Instant::now() > deadline {
+                return Err(model::error!(OutOfMemory, "the memtables of this dnode are full")
+                    .with_detail("Rows arrive faster than they can be written to disk")
+                    .with_hint("Write more slowly, or give memtable_bytes more memory"));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         Ok(())
     }
 }

@@ -1,9 +1,17 @@
 //! All that a dnode knows of the outside: disk, network, clock and randomness. Tests give it another world.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use storage::Halt;
+use storage::files::{LogFiles, RealFiles};
+use storage::vnode::{EnvOptions, StorageEnv};
+
 use crate::Settings;
+use crate::peers::Network;
+use crate::peers::local::LocalNetwork;
 
 /// What time it is.
 pub trait Clock: Send + Sync {
@@ -38,9 +46,47 @@ impl Randomness for SystemRandomness {
     }
 }
 
+/// Where a dnode keeps its data.
+pub trait Disk: Send + Sync {
+    /// The flat files of a directory, which is made if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// If the directory cannot be made.
+    fn files(&self, directory: &Path) -> io::Result<Arc<dyn LogFiles>>;
+
+    /// What the vnodes of a dnode share.
+    ///
+    /// # Errors
+    ///
+    /// If the block store cannot start.
+    fn vnodes(&self, settings: &Settings) -> Result<Arc<StorageEnv>, Halt>;
+}
+
+/// The file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn files(&self, directory: &Path) -> io::Result<Arc<dyn LogFiles>> {
+        Ok(Arc::new(RealFiles::new(directory)?))
+    }
+
+    fn vnodes(&self, settings: &Settings) -> Result<Arc<StorageEnv>, Halt> {
+        let cache = usize::try_from(settings.cache_bytes).unwrap_or(usize::MAX);
+        let options =
+            EnvOptions { block_cache_bytes: cache, workers: settings.worker_threads, ..EnvOptions::default() };
+        StorageEnv::new(&options)
+    }
+}
+
 /// The outside of one dnode.
 #[derive(Clone)]
 pub struct World {
+    /// Where it keeps its data.
+    pub disk: Arc<dyn Disk>,
+    /// How it reaches other dnodes.
+    pub network: Arc<dyn Network>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Where ids that nobody gives out come from.
@@ -48,9 +94,20 @@ pub struct World {
 }
 
 impl World {
-    /// The machine itself.
+    /// The machine itself. The network reaches dnodes of this process only.
     #[must_use]
-    pub fn real(_settings: &Settings) -> Self {
-        Self { clock: Arc::new(SystemClock), randomness: Arc::new(SystemRandomness) }
+    pub fn real(settings: &Settings) -> Self {
+        Self::in_process(settings, &LocalNetwork::new())
+    }
+
+    /// The machine's disk, clock and randomness, with a network inside this process.
+    #[must_use]
+    pub fn in_process(settings: &Settings, network: &LocalNetwork) -> Self {
+        Self {
+            disk: Arc::new(RealDisk),
+            network: network.at(&settings.endpoint),
+            clock: Arc::new(SystemClock),
+            randomness: Arc::new(SystemRandomness),
+        }
     }
 }

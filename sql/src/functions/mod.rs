@@ -1,7 +1,3 @@
-//! Functions that DataFusion lacks or has otherwise than PostgreSQL and TDengine: windows of time, TDengine's aggregates
-//! and row functions ([`timeseries`]), PostgreSQL's functions ([`pg`]).
+//! Functions that DataFusion lacks or has otherwise than PostgreSQL and TDengine.
 
-pub mod aggregate;
 pub mod pg;
-pub mod timeseries;
-pub mod window;

@@ -49,7 +49,7 @@ pub(super) fn encode(bits: &BooleanBuffer, out: &mut Vec<u8>) {
     let bytes = bits.sliced();
     let whole = bits.len() / 8;
     out.extend_from_slice(&bytes[..whole]);
-    if bits.len() % 8 > 0 {
+    if !bits.len().is_multiple_of(8) {
         // What Arrow has after the last bit is anything.
         out.push(bytes[whole] & (0xff >> (8 - bits.len() % 8)));
     }

@@ -181,7 +181,7 @@ fn encode_vectors(total: usize, out: &mut Vec<u8>, encode: impl Fn(Range<usize>,
 fn encode_cells(valid: Option<&BooleanBuffer>, absent: Option<&BooleanBuffer>, out: &mut Vec<u8>) {
     let valid = valid.filter(|valid| valid.count_set_bits() < valid.len());
     let absent = absent.filter(|absent| absent.count_set_bits() > 0);
-    out.push(u8::from(valid.is_some()) * HAS_NULLS | u8::from(absent.is_some()) * HAS_ABSENT);
+    out.push((u8::from(valid.is_some()) * HAS_NULLS) | (u8::from(absent.is_some()) * HAS_ABSENT));
     if let Some(valid) = valid {
         bitset::encode(valid, out);
     }

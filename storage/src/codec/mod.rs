@@ -19,7 +19,7 @@ mod float;
 pub(crate) mod int;
 mod packing;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod text;
 mod wide;
 

@@ -1,0 +1,44 @@
+//! Which dnodes carry the replicas of a new vgroup.
+
+use model::catalog::Replica;
+use model::{Catalog, DnodeId, Result, fail};
+
+/// Whether the cluster has a dnode for each of `replica` replicas.
+pub(super) fn enough(catalog: &Catalog, replica: u8) -> Result<()> {
+    let dnodes = catalog.dnodes.len();
+    if dnodes < usize::from(replica) {
+        return Err(model::error!(
+            ConfigurationLimitExceeded,
+            "Out of dnodes: REPLICA {replica} needs {replica} dnodes and the cluster has {dnodes}, more dnodes are needed"
+        )
+        .with_hint("Start more dnodes and authorise them with CREATE DNODE, or ask for fewer replicas"));
+    }
+    Ok(())
+}
+
+/// Replicas of one vgroup on distinct dnodes: those that carry the fewest vnodes, the oldest first among equals.
+/// Gives out replica ids.
+pub(super) fn place(catalog: &mut Catalog, replica: u8) -> Result<Vec<Replica>> {
+    enough(catalog, replica)?;
+    let mut load: Vec<(usize, DnodeId)> = catalog
+        .dnodes
+        .values()
+        .map(|dnode| (carried(catalog, dnode.id), dnode.id))
+        .filter(|(vnodes, id)| *vnodes < catalog.dnodes[id].support_vnodes as usize)
+        .collect();
+    load.sort_unstable();
+    if load.len() < usize::from(replica) {
+        fail!(ConfigurationLimitExceeded, "Vnodes exhausted: no dnode may carry another vnode, more dnodes are needed");
+    }
+    let mut replicas = Vec::with_capacity(usize::from(replica));
+    for (_, dnode) in load.into_iter().take(usize::from(replica)) {
+        replicas.push(Replica { id: catalog.next.replica, dnode });
+        catalog.next.replica += 1;
+    }
+    Ok(replicas)
+}
+
+/// Vnodes that a dnode carries.
+fn carried(catalog: &Catalog, dnode: DnodeId) -> usize {
+    catalog.vgroups.values().flat_map(|vgroup| &vgroup.replicas).filter(|replica| replica.dnode == dnode).count()
+}

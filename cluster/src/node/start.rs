@@ -1,0 +1,250 @@
+//! The start of a dnode.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use model::catalog::{CatalogChange, Defined};
+use model::options::{DatabaseOptions, FsyncPolicy};
+use model::{DnodeId, VgroupId};
+use parking_lot::{Mutex, RwLock};
+use storage::Halt;
+use storage::files::LogFiles;
+use storage::wal::{GroupRecovery, Recovery, Wal, WalSettings};
+use tokio::sync::watch;
+
+use super::{Node, StartError};
+use crate::hlc::Uids;
+use crate::raft::group::{Group, Lost, Parts};
+use crate::raft::inbox::Inbox;
+use crate::raft::log_store::LogStore;
+use crate::raft::types::Member;
+use crate::suspect::Suspicion;
+use crate::{Settings, World, mnode};
+
+/// How long a start waits for the mnode group.
+const LEADER_WAIT: Duration = Duration::from_secs(60);
+
+/// The replica id of the first mnode: the founder's catalog gives it out as the first one.
+const FIRST_REPLICA: u64 = 1;
+
+/// The dnode that founds a cluster.
+const FIRST_DNODE: DnodeId = DnodeId(1);
+
+/// A database that is there from the start, because every client of PostgreSQL expects it.
+const FIRST_DATABASE: &str = "postgres";
+
+/// Who this dnode is, and how the last run of it ended.
+pub(super) struct Boot {
+    pub(super) dnode: DnodeId,
+    /// The log may lack what was acknowledged without a sync: the machine went down, and not in order.
+    pub(super) doubtful: bool,
+}
+
+impl Boot {
+    fn enter(_files: &Arc<dyn LogFiles>) -> Result<Self, StartError> {
+        Ok(Self { dnode: FIRST_DNODE, doubtful: false })
+    }
+
+    /// Everything is synced: leaves the marker that says so.
+    pub(super) fn leave(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl From<Halt> for StartError {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::Newer { .. } => Self::NewerFormat(halt.to_string()),
+            Halt::Corrupt { .. } => Self::Damaged(halt.to_string()),
+            Halt::Disk { .. } | Halt::Closed => {
+                let what = halt.to_string();
+                Self::Io { what, source: io::Error::from(halt) }
+            }
+        }
+    }
+}
+
+/// An error of the file system with what was tried.
+fn failed(what: &str, path: &Path) -> impl FnOnce(io::Error) -> StartError {
+    let what = format!("{what} {}", path.display());
+    move |source| StartError::Io { what, source }
+}
+
+/// Takes the data directory for this process.
+fn lock(directory: &Path) -> Result<File, StartError> {
+    std::fs::create_dir_all(directory).map_err(failed("make", directory))?;
+    let path = directory.join("lock");
+    let options = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = options.map_err(failed("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StartError::InUse(directory.display().to_string())),
+        Err(std::fs::TryLockError::Error(error)) => Err(failed("lock", &path)(error)),
+    }
+}
+
+fn check(settings: &Settings) -> Result<(), StartError> {
+    let wrong = |what: &str| Err(StartError::Setting(what.to_owned()));
+    if settings.heartbeat_ms == 0 || settings.heartbeat_ms * 2 > settings.election_min_ms {
+        return wrong("election_min_ms must be at least twice heartbeat_ms, and heartbeat_ms not 0");
+    }
+    if settings.election_min_ms >= settings.election_max_ms {
+        return wrong("election_max_ms must be greater than election_min_ms");
+    }
+    if settings.flush_rows == 0 || settings.memtable_bytes == 0 || settings.background_ms == 0 {
+        return wrong("flush_rows, memtable_bytes and background_ms must not be 0");
+    }
+    Ok(())
+}
+
+/// Reads the log and says what was found.
+fn open_wal(files: Arc<dyn LogFiles>) -> Result<(Wal, Recovery), StartError> {
+    let (wal, recovery) = Wal::open(files, WalSettings::default())?;
+    if let Some((segment, range)) = &recovery.torn {
+        tracing::info!(segment, ?range, "cut an unsynced, torn end off the log");
+    }
+    for (group, found) in &recovery.groups {
+        if let GroupRecovery::Damaged { place } = found {
+            tracing::error!(%group, place, "the log of this group is damaged");
+            if *group == VgroupId::MNODE {
+                return Err(StartError::Damaged(format!("the log of the metadata is damaged: {place}")));
+            }
+        }
+    }
+    Ok((wal, recovery))
+}
+
+pub(super) async fn start(world: World, settings: Settings) -> Result<Arc<Node>, StartError> {
+    check(&settings)?;
+    let directory = settings.data_dir.clone();
+    let lock = lock(&directory)?;
+    let marks = world.disk.files(&directory.join("boot")).map_err(failed("make", &directory.join("boot")))?;
+    let boot = Boot::enter(&marks)?;
+    let wal_files = world.disk.files(&directory.join("wal")).map_err(failed("make", &directory.join("wal")))?;
+    let opened = tokio::task::spawn_blocking(move || open_wal(wal_files)).await;
+    let (wal, _recovery) = opened.map_err(|error| failed("open", &directory)(io::Error::other(error)))??;
+    let env = world.disk.vnodes(&settings)?;
+    let (group, catalog) = open_mnode(&world, &settings, &wal, &marks).await?;
+    let (stop, _) = watch::channel(false);
+    let node = Arc::new(Node {
+        start_ms: world.clock.now_ms(),
+        stopping: AtomicBool::new(false),
+        wal,
+        env,
+        boot,
+        marks,
+        mnode: group,
+        catalog,
+        replicas: RwLock::new(BTreeMap::new()),
+        broken: Mutex::new(BTreeMap::new()),
+        writer: AtomicU64::new(0),
+        seq: AtomicU64::new(0),
+        uids: RwLock::new(Arc::new(Uids::new(0))),
+        tasks: Mutex::new(Vec::new()),
+        stop,
+        settings,
+        world,
+        _lock: lock,
+    });
+    let own: Arc<dyn crate::peers::Service> = node.clone();
+    node.world.network.serve(&node.settings.endpoint, Arc::downgrade(&own));
+    node.found().await?;
+    node.take_writer().await?;
+    node.clear_leftovers().await?;
+    node.reconcile().await;
+    node.run();
+    node.first_database().await?;
+    Ok(node)
+}
+
+async fn open_mnode(
+    world: &World,
+    settings: &Settings,
+    wal: &Wal,
+    marks: &Arc<dyn LogFiles>,
+) -> Result<(Arc<Group<mnode::Machine>>, mnode::Machine), StartError> {
+    let directory = settings.data_dir.join("mnode");
+    let files = world.disk.files(&directory).map_err(failed("make", &directory))?;
+    let machine = mnode::Machine::open(files)?;
+    // The mnode group always runs level 2, period 0: nothing it acknowledged can be lost, so it is never suspect.
+    let suspicion = Suspicion::load(marks.clone(), FIRST_REPLICA, false).map_err(failed("read", &directory))?;
+    let parts = Parts {
+        id: VgroupId::MNODE,
+        replica: FIRST_REPLICA,
+        store: LogStore::open(wal, VgroupId::MNODE, FsyncPolicy::Always)?,
+        machine: machine.clone(),
+        network: world.network.clone(),
+        suspicion,
+        inbox: Inbox::new(directory.join("incoming")).map_err(failed("clear", &directory))?,
+    };
+    let group = Group::start(parts, settings).await.map_err(failed("start the mnode in", &directory))?;
+    Ok((group, machine))
+}
+
+impl Node {
+    /// Waits for the mnode group, and founds the cluster if there is none.
+    async fn found(&self) -> Result<(), StartError> {
+        let failed = |source| StartError::Io { what: "start the mnode group".to_owned(), source };
+        let own = Member { dnode: FIRST_DNODE, endpoint: self.settings.endpoint.clone() };
+        self.mnode.initialize(BTreeMap::from([(FIRST_REPLICA, own)])).await.map_err(failed)?;
+        let wait = async {
+            loop {
+                match self.mnode.barrier().await {
+                    Ok(_) => return Ok(()),
+                    Err(Lost::Stopped(why)) => {
+                        return Err(StartError::Damaged(format!("the mnode has stopped: {why}")));
+                    }
+                    Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        };
+        let no_leader = |_| StartError::NoLeader("the mnode group has no leader".to_owned());
+        tokio::time::timeout(LEADER_WAIT, wait).await.map_err(no_leader)??;
+        if self.catalog().cluster_id == 0 {
+            self.must_define(CatalogChange::Found {
+                cluster_id: self.world.randomness.id(),
+                endpoint: self.settings.endpoint.clone(),
+                support_vnodes: self.settings.support_vnodes,
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// A step of DDL that the start cannot do without.
+    async fn must_define(&self, change: CatalogChange) -> Result<Defined, StartError> {
+        match self.define(change).await {
+            Ok((Ok(defined), _)) => Ok(defined),
+            Ok((Err(refusal), _)) => Err(StartError::Setting(refusal.to_string())),
+            Err(lost) => Err(StartError::NoLeader(format!("the mnode group lost its leader: {lost:?}"))),
+        }
+    }
+
+    /// A number that no earlier run of any dnode has had.
+    async fn take_writer(&self) -> Result<(), StartError> {
+        match self.must_define(CatalogChange::TakeWriter).await? {
+            Defined::Writer(writer) => {
+                self.writer.store(writer, std::sync::atomic::Ordering::Release);
+                *self.uids.write() = Arc::new(Uids::new(writer));
+                Ok(())
+            }
+            other => Err(StartError::Damaged(format!("the catalog gave {other:?} for a writer"))),
+        }
+    }
+
+    async fn first_database(self: &Arc<Self>) -> Result<(), StartError> {
+        let catalog = self.catalog();
+        if catalog.next.database != model::DatabaseId(1) {
+            return Ok(());
+        }
+        let options = DatabaseOptions { vgroups: 1, ..DatabaseOptions::default() };
+        let create = CatalogChange::CreateDatabase { name: FIRST_DATABASE.to_owned(), options, if_not_exists: true };
+        let defined = self.plane().define(create).await;
+        defined.map(|_| ()).map_err(|error| StartError::NoLeader(error.to_string()))
+    }
+}

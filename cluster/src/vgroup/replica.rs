@@ -1,0 +1,190 @@
+//! A vgroup's replica on this dnode: proposing writes and reading, both as its leader.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::stream;
+use model::VgroupId;
+use model::command::{Applied, Entry};
+use model::scan::{RowStream, ScanRequest};
+use storage::Halt;
+use storage::vnode::{Batches, SeriesInfo, Vnode};
+use tokio::sync::Mutex;
+
+use super::{Machine, Shard, resolve};
+use crate::hlc::{Hlc, Uids};
+use crate::peers::{FoundTable, Maintenance};
+use crate::plane::share::Part;
+use crate::raft::group::{Group, Lost, Pending};
+use crate::raft::types::Answer;
+use crate::world::Clock;
+
+/// The replica of one vgroup on this dnode.
+pub(crate) struct Replica {
+    pub(crate) group: Arc<Group<Machine>>,
+    pub(crate) shard: Arc<Shard>,
+    pub(crate) start_ms: i64,
+    /// Entries of the log when it was opened; it is restored when they are applied.
+    pub(crate) start_index: u64,
+    clock: Arc<dyn Clock>,
+    uids: Arc<Uids>,
+    /// Held while an entry is stamped and proposed, so that stamps and log have one order.
+    order: Mutex<Hlc>,
+    /// The term in which everything older is known to be applied: before, names cannot be resolved.
+    ready_term: AtomicU64,
+}
+
+/// Why a part of a write was not applied.
+#[derive(Debug)]
+pub(crate) enum NotWritten {
+    /// Not proposed: this replica does not lead.
+    Lost(Lost),
+    /// Not proposed: it can never be applied.
+    Refused(model::Error),
+}
+
+impl Replica {
+    pub(crate) fn new(
+        group: Arc<Group<Machine>>,
+        shard: Arc<Shard>,
+        clock: Arc<dyn Clock>,
+        uids: Arc<Uids>,
+    ) -> Arc<Self> {
+        let start_ms = clock.now_ms();
+        group.role_changed(start_ms);
+        let start_index = group.last().map_or(0, |last| last.index);
+        let order = Mutex::new(Hlc::default());
+        Arc::new(Self { group, shard, start_ms, start_index, clock, uids, order, ready_term: AtomicU64::new(0) })
+    }
+
+    pub(crate) fn id(&self) -> VgroupId {
+        self.group.id
+    }
+
+    /// Waits, once for each term, until all that earlier leaders committed is applied here.
+    async fn ready(&self) -> Result<(), Lost> {
+        let Some(term) = self.group.leading_term() else {
+            return Err(Lost::NotLeader(self.group.leader()));
+        };
+        if self.ready_term.load(Ordering::Acquire) != term {
+            self.group.barrier().await?;
+            self.ready_term.store(term, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Turns names into sids, stamps and proposes. Parts that one caller proposes one after the other stand in the
+    /// log in that order.
+    pub(crate) async fn propose(&self, part: &Part) -> Result<Pending, NotWritten> {
+        self.ready().await.map_err(NotWritten::Lost)?;
+        let operations = self.resolve(part).await?;
+        let mut hlc = self.order.lock().await;
+        let stamp = model::command::Stamp { hlc: hlc.next(self.clock.now_ms(), self.shard.hlc()), ..part.stamp };
+        let entry = Entry { stamp, database: part.database, epoch: part.epoch, operations };
+        let bytes = storage::entry::encode(&entry);
+        if bytes.len() > storage::wal::RECORD_PAYLOAD_BYTES_MAX {
+            return Err(NotWritten::Refused(model::error!(
+                StatementTooComplex,
+                "one row or definition makes a log entry of {} bytes, at most {} are possible",
+                bytes.len(),
+                storage::wal::RECORD_PAYLOAD_BYTES_MAX
+            )));
+        }
+        self.group.propose(bytes).await.map_err(NotWritten::Lost)
+    }
+
+    async fn resolve(&self, part: &Part) -> Result<Vec<model::command::Operation>, NotWritten> {
+        let vnode = self.shard.vnode().map_err(|halt| NotWritten::Refused(failed(halt)))?;
+        if !resolve::reads_rows(part) {
+            return resolve::resolve(&vnode, part, &self.uids).map_err(NotWritten::Refused);
+        }
+        let (part, uids) = (part.clone(), self.uids.clone());
+        let resolved = tokio::task::spawn_blocking(move || resolve::resolve(&vnode, &part, &uids)).await;
+        resolved.map_err(|error| NotWritten::Refused(model::Error::internal(error)))?.map_err(NotWritten::Refused)
+    }
+
+    /// What these names are, after everything that was acknowledged before the call.
+    pub(crate) async fn lookup(&self, names: &[String]) -> Result<Vec<Option<FoundTable>>, NotWritten> {
+        self.group.barrier().await.map_err(NotWritten::Lost)?;
+        let vnode = self.shard.vnode().map_err(|halt| NotWritten::Refused(failed(halt)))?;
+        Ok(vnode.lookup(names).into_iter().map(|found| found.map(table)).collect())
+    }
+
+    /// Reads, after everything that was acknowledged before the call. One batch is made ahead of the reader, on a
+    /// thread that may block; no thread is held while nobody reads.
+    pub(crate) async fn scan(&self, request: ScanRequest) -> Result<RowStream, NotWritten> {
+        self.group.barrier().await.map_err(NotWritten::Lost)?;
+        let vnode = self.shard.vnode().map_err(|halt| NotWritten::Refused(failed(halt)))?;
+        let opened = tokio::task::spawn_blocking(move || vnode.scan(request)).await;
+        let opened = opened.map_err(|error| NotWritten::Refused(model::Error::internal(error)))?;
+        let batches = opened.map_err(|halt| NotWritten::Refused(failed(halt)))?;
+        Ok(Box::pin(stream::unfold(Some(step(batches)), next_batch)))
+    }
+
+    /// FLUSH, COMPACT or TRIM; `floor` is the oldest tick that KEEP leaves.
+    pub(crate) async fn maintain(&self, work: Maintenance, floor: i64) -> Result<(), model::Error> {
+        let vnode = self.shard.vnode().map_err(failed)?;
+        let done = tokio::task::spawn_blocking(move || match work {
+            Maintenance::Flush => vnode.flush().map(|_| ()),
+            Maintenance::Compact => vnode.compact(),
+            Maintenance::Trim => vnode.drop_expired(floor).map(|_| ()),
+        });
+        done.await.map_err(model::Error::internal)?.map_err(failed)
+    }
+
+    /// Stops the replica and closes its vnode.
+    pub(crate) async fn stop(&self) {
+        self.group.stop().await;
+        self.shard.close();
+    }
+}
+
+type Step = tokio::task::JoinHandle<(Option<Result<arrow::array::RecordBatch, Halt>>, Batches)>;
+
+/// Makes one batch on a thread that may block.
+fn step(mut batches: Batches) -> Step {
+    tokio::task::spawn_blocking(move || {
+        let batch = batches.next();
+        (batch, batches)
+    })
+}
+
+async fn next_batch(state: Option<Step>) -> Option<(model::Result<arrow::array::RecordBatch>, Option<Step>)> {
+    match state?.await {
+        Ok((Some(Ok(batch)), batches)) => Some((Ok(batch), Some(step(batches)))),
+        Ok((Some(Err(halt)), _)) => Some((Err(failed(halt)), None)),
+        Ok((None, _)) => None,
+        Err(error) => Some((Err(model::Error::internal(error)), None)),
+    }
+}
+
+fn table(found: SeriesInfo) -> FoundTable {
+    FoundTable { suid: found.suid, uid: found.uid, tags: found.tags, created_ms: found.created_ms }
+}
+
+/// The answer to an entry of a vgroup.
+pub(crate) fn applied(answer: Answer) -> model::Result<Applied> {
+    match answer {
+        Answer::Applied(applied) => Ok(applied),
+        other => Err(model::Error::internal(format!("a vgroup answered {other:?}"))),
+    }
+}
+
+/// A failure of this dnode's disk as a client sees it.
+pub(crate) fn failed(halt: Halt) -> model::Error {
+    match &halt {
+        Halt::Disk { error, .. } if error.kind() == std::io::ErrorKind::StorageFull => {
+            model::error!(DiskFull, "{halt}").with_hint("Free space on the data directory's disk")
+        }
+        Halt::Disk { .. } => {
+            model::error!(IoError, "{halt}").with_hint("See the server's log; restart it when the disk is sound")
+        }
+        Halt::Corrupt { .. } | Halt::Newer { .. } => model::error!(DataCorrupted, "{halt}"),
+        Halt::Closed => model::error!(CannotConnectNow, "the vnode is closed"),
+    }
+}
+
+/// Tables of a vnode, for its own callers.
+pub(crate) fn known(vnode: &Vnode, names: &[String]) -> Vec<Option<SeriesInfo>> {
+    vnode.lookup(names)
+}

@@ -1,3 +1,0 @@
-//! The operators that DataFusion lacks. Start reading at [`scan`], the leaf of every plan over our tables.
-
-pub mod scan;
