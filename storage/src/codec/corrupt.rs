@@ -1,5 +1,7 @@
 //! How reading stored bytes fails.
 
+use crate::halt::Halt;
+
 /// Stored bytes are not what was written, or were written by a newer server. Never a user's mistake.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Corrupt {
@@ -43,6 +45,17 @@ impl Corrupt {
     pub const fn place(&self) -> &'static str {
         match self {
             Self::Damaged { place, .. } | Self::Format { place, .. } | Self::Encoding { place, .. } => place,
+        }
+    }
+
+    /// What this means for the vnode that read `file`.
+    #[must_use]
+    pub fn halt(&self, file: impl std::fmt::Display) -> Halt {
+        match self {
+            Self::Format { place, found, known } if found > known => {
+                Halt::newer(format!("{file}: {place}"), u32::from(*found), u32::from(*known))
+            }
+            _ => Halt::corrupt(format!("{file}: {self}")),
         }
     }
 }
