@@ -343,8 +343,8 @@ impl GroupLog {
 
     fn mark(&self, change: impl FnOnce(&mut Core), op: impl FnOnce(Arc<Group>, u64) -> Op) -> Result<(), Halt> {
         let mut core = self.group.core.lock();
-        if let Some(halt) = &core.halted {
-            return Err(halt.clone());
+        if let Some(halt) = core.halted.clone().or_else(|| self.shared.halted()) {
+            return Err(halt);
         }
         change(&mut core);
         let serial = core.next_serial();

@@ -56,7 +56,8 @@ impl Replayed {
         if expected == found {
             self.doubt = None;
         } else {
-            self.damage(place);
+            let lost = self.doubt.take();
+            self.damage(|| lost.unwrap_or_else(place));
         }
         self.serial = found;
     }
@@ -218,10 +219,10 @@ impl Replay {
     /// A record whose header can be read and whose payload cannot.
     fn lost(&mut self, current: &Current<'_>, header: &RecordHeader, place: &str) {
         match header.kind {
-            Kind::Batch => self.recovery.harmless.push(place.to_owned()),
+            Kind::Batch => self.recovery.elsewhere.push(place.to_owned()),
             // What it carries forward is known from the segments before it, if they are there.
             Kind::State if self.groups.get(&header.group).is_some_and(|group| group.serial == header.serial) => {
-                self.recovery.harmless.push(place.to_owned());
+                self.recovery.elsewhere.push(place.to_owned());
             }
             _ => {
                 let group = self.groups.entry(header.group).or_default();
@@ -259,7 +260,7 @@ impl Replay {
                     group.doubt.get_or_insert_with(|| place.clone());
                 }
                 current.batch = None;
-                self.recovery.harmless.push(place);
+                self.recovery.elsewhere.push(place);
             }
         }
     }

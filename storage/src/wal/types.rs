@@ -96,8 +96,9 @@ pub struct Recovery {
     /// The unsynced tail that was cut off because it is torn, if there was one: segment file and bytes in it.
     /// Normal after a power loss.
     pub torn: Option<(String, Range<u64>)>,
-    /// Damage that cost no group anything, such as a mark of the log's own.
-    pub harmless: Vec<String>,
+    /// Damage of which no group can be named: of a mark of the log's own, or of so much that any group may have lost
+    /// something. Groups that cannot be shown to have lost nothing are damaged then.
+    pub elsewhere: Vec<String>,
 }
 
 /// What a start found of one group.

@@ -1,1 +1,6 @@
-//! Tests of the log.
+//! Tests of the log: scripts under `testscripts/wal/` (`script`), random histories against a model (`property`), and the
+//! log with its thread on real files (`threaded`).
+
+mod property;
+mod script;
+mod threaded;
