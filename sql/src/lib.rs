@@ -10,12 +10,16 @@
 pub mod catalogs;
 pub mod compat;
 pub mod copy;
+pub mod exec;
 pub mod functions;
 pub mod insert;
 pub mod literal;
+pub mod lower;
 pub mod parser;
 pub mod pgtype;
 pub mod pgvalue;
 pub mod plan;
 pub mod session;
 pub mod statement;
+#[cfg(test)]
+pub mod testing;

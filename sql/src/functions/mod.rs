@@ -1,3 +1,7 @@
-//! Functions that DataFusion lacks or has otherwise than PostgreSQL and TDengine.
+//! Functions that DataFusion lacks or has otherwise than PostgreSQL and TDengine: windows of time, TDengine's aggregates
+//! and row functions ([`timeseries`]), PostgreSQL's functions ([`pg`]).
 
+pub mod aggregate;
 pub mod pg;
+pub mod timeseries;
+pub mod window;

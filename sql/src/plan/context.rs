@@ -9,6 +9,7 @@ use model::write::Overlay;
 use model::{Catalog, Suid};
 use tokio::time::Instant;
 
+use crate::catalogs::CatalogContext;
 use crate::pgtype::PgType;
 use crate::session::OutputColumn;
 
@@ -33,6 +34,9 @@ pub struct PlanContext {
     pub double_division: bool,
     /// What the transaction holds and its own reads must see.
     pub overlay: HashMap<Suid, Overlay>,
+    /// What system tables and session functions see beyond this (settings, address, observer); its catalog is replaced
+    /// by the one that the statement is planned on. None: made of what is here.
+    pub catalogs: Option<Arc<CatalogContext>>,
     /// When the statement is to be cancelled (57014).
     pub deadline: Option<Instant>,
     /// The statement's own text, for positions in errors. Empty if unknown.
@@ -53,6 +57,7 @@ impl PlanContext {
             backend: 0,
             double_division: false,
             overlay: HashMap::new(),
+            catalogs: None,
             deadline: None,
             text: Arc::from(""),
         }
@@ -70,4 +75,6 @@ pub struct Planned {
     pub parameters: Vec<PgType>,
     /// What it was planned with.
     pub context: Arc<PlanContext>,
+    /// What its system tables and session functions see.
+    pub catalogs: Arc<CatalogContext>,
 }

@@ -4,19 +4,45 @@
 //! Start reading at [`Planner::plan_query`]. Only the lookup of names is asynchronous; what follows is a pure function of
 //! the statement, the resolved names and the [`PlanContext`].
 
+pub mod coerce;
 mod context;
+pub mod error;
+mod explain;
+pub mod fill;
+pub mod filter;
+pub mod names;
+mod output;
+pub mod provider;
+pub mod system;
+pub mod table;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::scalar::ScalarValue;
+use chrono::DateTime;
+use datafusion::arrow::datatypes::{Field, FieldRef, SchemaRef};
+use datafusion::common::ScalarValue;
+use datafusion::execution::context::SessionState;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::prelude::SessionConfig;
+use datafusion::sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel};
+use futures::StreamExt;
 use model::scan::RowStream;
-use model::{DataPlane, Result};
+use model::{DataPlane, Result, fail};
 use sqlparser::ast;
 
 pub use context::{PlanContext, Planned};
+pub use explain::ExplainOptions;
 
+use crate::catalogs::CatalogContext;
+use crate::lower::{Lowered, lower};
 use crate::pgtype::PgType;
+use error::from_datafusion;
 
 /// Settings of query execution.
 #[derive(Clone, Debug)]
@@ -36,9 +62,14 @@ impl Default for PlannerSettings {
     }
 }
 
+/// Parameters that a statement may have, as many as the wire protocol can say.
+pub const PARAMETERS_MAX: usize = 65_535;
+
 /// Plans and runs queries of one process.
 pub struct Planner {
     plane: Arc<dyn DataPlane>,
+    /// Functions, rules and options, made once; each query works on a copy.
+    state: SessionState,
 }
 
 impl Planner {
@@ -48,8 +79,25 @@ impl Planner {
     ///
     /// If the settings make no sense to DataFusion.
     pub fn new(plane: Arc<dyn DataPlane>, settings: &PlannerSettings) -> Result<Self> {
-        let _ = settings;
-        Ok(Self { plane })
+        let mut config = SessionConfig::new()
+            .with_target_partitions(settings.target_partitions.max(1))
+            .with_batch_size(settings.batch_rows.max(1))
+            .with_information_schema(false)
+            .with_create_default_catalog_and_schema(false);
+        let options = config.options_mut();
+        options.sql_parser.map_string_types_to_utf8view = false;
+        options.optimizer.max_passes = 4;
+        options.explain.show_statistics = false;
+        let pool = Arc::new(FairSpillPool::new(settings.memory_bytes));
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().map_err(from_datafusion)?;
+        let mut state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(runtime)
+            .with_default_features()
+            .with_query_planner(Arc::new(fill::FillQueryPlanner))
+            .build();
+        register(&mut state).map_err(from_datafusion)?;
+        Ok(Self { plane, state })
     }
 
     /// Plans a query. `parameter_types[n]` is what the client said of `$n+1`; None and missing ones are inferred.
@@ -63,8 +111,81 @@ impl Planner {
         context: Arc<PlanContext>,
         parameter_types: &[Option<PgType>],
     ) -> Result<Planned> {
-        let _ = (query, context, parameter_types, &self.plane);
-        model::fail!(FeatureNotSupported, "queries are not planned yet")
+        let names = names::resolve(self.plane.as_ref(), query, &context).await?;
+        let catalogs = system::context(&self.plane, &names, &context);
+        let lowered = lower(query, &names, &context, &catalogs)?;
+        let state = self.state_for(&context, &catalogs);
+        let place = |error: model::Error| output::placed(error, query);
+        let parameters = self.parameters(&state, &lowered, &context, query, parameter_types).map_err(place)?;
+        let fields = parameters.iter().enumerate().map(|(n, pg)| Some(parameter_field(n, *pg))).collect();
+        let plan = self.logical(&state, &lowered, &context, fields).map_err(place)?;
+        let columns = output::columns(&plan);
+        Ok(Planned { plan, columns, parameters, context, catalogs })
+    }
+
+    /// The logical plan of a lowered query.
+    fn logical(
+        &self,
+        state: &SessionState,
+        lowered: &Lowered,
+        context: &PlanContext,
+        parameters: Vec<Option<FieldRef>>,
+    ) -> Result<LogicalPlan> {
+        let provider = provider::Provider { state, tables: &lowered.tables };
+        let options = ParserOptions {
+            parse_float_as_decimal: false,
+            enable_ident_normalization: true,
+            support_varchar_with_length: true,
+            enable_options_value_normalization: false,
+            collect_spans: false,
+            map_string_types_to_utf8view: false,
+            default_null_ordering: NullOrdering::NullsMax,
+        };
+        let planner = SqlToRel::new_with_options(&provider, options);
+        let mut planning = PlannerContext::new().with_prepare_param_data_types(parameters);
+        let statement = ast::Statement::Query(Box::new(lowered.query.clone()));
+        let plan = planner.sql_statement_to_plan_with_context(statement, &mut planning).map_err(from_datafusion)?;
+        let plan = coerce::coerce(plan, context).map_err(from_datafusion)?;
+        fill::insert(plan, &lowered.fills).map_err(from_datafusion)
+    }
+
+    /// The types of all parameters: what the client said, what the plan implies, text where nothing says anything.
+    fn parameters(
+        &self,
+        state: &SessionState,
+        lowered: &Lowered,
+        context: &PlanContext,
+        query: &ast::Query,
+        given: &[Option<PgType>],
+    ) -> Result<Vec<PgType>> {
+        let count = output::highest_parameter(query)?.max(given.len());
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        if count > PARAMETERS_MAX {
+            fail!(StatementTooComplex, "a statement has at most {PARAMETERS_MAX} parameters");
+        }
+        let given = |n: usize| given.get(n).copied().flatten().filter(|pg| *pg != PgType::UNKNOWN);
+        let known = (0..count).map(|n| given(n).map(|pg| parameter_field(n, pg))).collect();
+        let plan = self.logical(state, lowered, context, known)?;
+        let inferred = plan.get_parameter_types().map_err(from_datafusion)?;
+        let of = |n: usize| {
+            let inferred = || inferred.get(&format!("${}", n + 1)).cloned().flatten();
+            let arrow = || inferred().filter(|t| !t.is_null()).map(|t| PgType::of_arrow(&t));
+            given(n).or_else(arrow).unwrap_or(PgType::TEXT)
+        };
+        Ok((0..count).map(of).collect())
+    }
+
+    /// The shared state with what this statement sets.
+    fn state_for(&self, context: &PlanContext, catalogs: &Arc<CatalogContext>) -> SessionState {
+        let mut state = self.state.clone();
+        let options = state.config_mut().options_mut();
+        options.execution.time_zone = Some(context.timezone.name().into());
+        options.extensions.insert(catalogs.extension());
+        let now = DateTime::from_timestamp_micros(context.now_us).unwrap_or_default();
+        state.execution_props_mut().query_execution_start_time = Some(now);
+        state
     }
 
     /// Runs a planned query. `values` has one value of `PgType::arrow` per parameter.
@@ -73,33 +194,77 @@ impl Planner {
     ///
     /// What can be refused before the first row; the rest comes in the stream.
     pub async fn execute(&self, planned: &Planned, values: Vec<ScalarValue>) -> Result<(SchemaRef, RowStream)> {
-        let _ = (planned, values);
-        model::fail!(FeatureNotSupported, "queries are not run yet")
+        let (state, plan) = self.physical(planned, values).await?;
+        let schema = plan.schema();
+        let stream = execute_stream(plan, state.task_ctx()).map_err(from_datafusion)?;
+        let stream: RowStream = Box::pin(stream.map(|batch| batch.map_err(from_datafusion)));
+        Ok((schema, within(stream, planned.context.deadline)))
     }
 
-    /// Explains a planned query: one text column `QUERY PLAN`, one row per line (one row in all with `json`).
-    ///
-    /// # Errors
-    ///
-    /// As [`Planner::execute`].
-    pub async fn explain(
+    /// The physical plan with its parameters filled in.
+    async fn physical(
         &self,
         planned: &Planned,
         values: Vec<ScalarValue>,
-        options: ExplainOptions,
-    ) -> Result<(SchemaRef, RowStream)> {
-        let _ = (planned, values, options);
-        model::fail!(FeatureNotSupported, "EXPLAIN is not there yet")
+    ) -> Result<(SessionState, Arc<dyn ExecutionPlan>)> {
+        let state = self.state_for(&planned.context, &planned.catalogs);
+        let plan = self.bound(planned, values)?;
+        let making = async {
+            let plan = state.optimize(&plan).map_err(from_datafusion)?;
+            state.query_planner().create_physical_plan(&plan, &state).await.map_err(from_datafusion)
+        };
+        let plan = match planned.context.deadline {
+            None => making.await?,
+            Some(deadline) => tokio::time::timeout_at(deadline, making).await.map_err(|_| timed_out())??,
+        };
+        Ok((state, plan))
+    }
+
+    fn bound(&self, planned: &Planned, values: Vec<ScalarValue>) -> Result<LogicalPlan> {
+        let (given, wanted) = (values.len(), planned.parameters.len());
+        if given != wanted {
+            fail!(ProtocolViolation, "bind message supplies {given} parameters, but the statement requires {wanted}");
+        }
+        if values.is_empty() {
+            return Ok(planned.plan.clone());
+        }
+        let plan = planned.plan.clone().with_param_values(values).map_err(from_datafusion)?;
+        // A parameter beside a timestamp is only now a literal.
+        coerce::coerce(plan, &planned.context).map_err(from_datafusion)
     }
 }
 
-/// What EXPLAIN was asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ExplainOptions {
-    /// Run it, and show rows, time and bytes per operator.
-    pub analyze: bool,
-    /// The logical plan too.
-    pub verbose: bool,
-    /// One JSON document.
-    pub json: bool,
+fn parameter_field(n: usize, pg: PgType) -> FieldRef {
+    Arc::new(Field::new(format!("${}", n + 1), pg.arrow(), true))
+}
+
+fn register(state: &mut SessionState) -> datafusion::common::Result<()> {
+    use datafusion::execution::FunctionRegistry;
+    for function in crate::functions::window::all().into_iter().chain(crate::functions::timeseries::scalars()) {
+        state.register_udf(Arc::new(function))?;
+    }
+    for function in crate::functions::aggregate::all() {
+        state.register_udaf(Arc::new(function))?;
+    }
+    for function in crate::functions::timeseries::windows() {
+        state.register_udwf(Arc::new(function))?;
+    }
+    crate::functions::pg::register(state)
+}
+
+fn timed_out() -> model::Error {
+    model::error!(QueryCanceled, "canceling statement due to statement timeout")
+}
+
+/// The rows, until the statement's time is up.
+fn within(stream: RowStream, deadline: Option<tokio::time::Instant>) -> RowStream {
+    let Some(deadline) = deadline else { return stream };
+    Box::pin(futures::stream::unfold(Some(stream), move |stream| async move {
+        let mut stream = stream?;
+        match tokio::time::timeout_at(deadline, stream.next()).await {
+            Ok(Some(batch)) => Some((batch, Some(stream))),
+            Ok(None) => None,
+            Err(_) => Some((Err(timed_out()), None)),
+        }
+    }))
 }

@@ -1,0 +1,3 @@
+//! The operators that DataFusion lacks. Start reading at [`scan`], the leaf of every plan over our tables.
+
+pub mod scan;

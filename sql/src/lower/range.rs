@@ -1,0 +1,83 @@
+//! What a WHERE says of the time: the bounds that `_qstart` and `_qend` show.
+
+use sqlparser::ast::{BinaryOperator, CastKind, DataType, Expr, TimezoneInfo, Value};
+
+use super::build;
+use super::scope::Scope;
+use super::window::columns_in;
+
+/// The conjuncts of `selection` that compare the key with something constant, as if the key stood left.
+pub(super) fn bounds(selection: Option<&Expr>, key: &Expr, scope: &Scope) -> Vec<(BinaryOperator, Expr)> {
+    let mut found = Vec::new();
+    if let Some(selection) = selection {
+        collect(selection, key, scope, &mut found);
+    }
+    found
+}
+
+fn collect(expr: &Expr, key: &Expr, scope: &Scope, found: &mut Vec<(BinaryOperator, Expr)>) {
+    let same = |candidate: &Expr| match (scope.resolve(candidate), scope.resolve(key)) {
+        (Some((left, a)), Some((right, b))) => left.qualifier == right.qualifier && a.name == b.name,
+        _ => false,
+    };
+    let constant = |expr: &Expr| columns_in(expr).is_empty() && !matches!(expr, Expr::Subquery(_));
+    match expr {
+        Expr::Nested(inner) => collect(inner, key, scope, found),
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+            collect(left, key, scope, found);
+            collect(right, key, scope, found);
+        }
+        Expr::BinaryOp { left, op, right } if same(left) && constant(right) => {
+            found.push((op.clone(), as_time(right)));
+        }
+        Expr::BinaryOp { left, op, right } if same(right) && constant(left) => {
+            found.extend(swapped(op).map(|op| (op, as_time(left))));
+        }
+        Expr::Between { expr, negated: false, low, high } if same(expr) && constant(low) && constant(high) => {
+            found.push((BinaryOperator::GtEq, as_time(low)));
+            found.push((BinaryOperator::LtEq, as_time(high)));
+        }
+        _ => {}
+    }
+}
+
+fn swapped(op: &BinaryOperator) -> Option<BinaryOperator> {
+    Some(match op {
+        BinaryOperator::Eq => BinaryOperator::Eq,
+        BinaryOperator::Lt => BinaryOperator::Gt,
+        BinaryOperator::LtEq => BinaryOperator::GtEq,
+        BinaryOperator::Gt => BinaryOperator::Lt,
+        BinaryOperator::GtEq => BinaryOperator::LtEq,
+        _ => return None,
+    })
+}
+
+/// A string is a time here.
+fn as_time(expr: &Expr) -> Expr {
+    match expr {
+        Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)) => Expr::Cast {
+            kind: CastKind::Cast,
+            expr: Box::new(expr.clone()),
+            data_type: DataType::Timestamp(None, TimezoneInfo::Tz),
+            array: false,
+            format: None,
+        },
+        other => other.clone(),
+    }
+}
+
+/// `_qstart` or `_qend`: the first or last tick of the range; NULL where WHERE gives none.
+pub(super) fn bound(bounds: &[(BinaryOperator, Expr)], lower: bool, start: &Expr) -> Expr {
+    let mut args = vec![start.clone()];
+    for (op, expr) in bounds {
+        let strict = match (op, lower) {
+            (BinaryOperator::Gt, true) => 1,
+            (BinaryOperator::Lt, false) => -1,
+            (BinaryOperator::GtEq | BinaryOperator::Eq, true) | (BinaryOperator::LtEq | BinaryOperator::Eq, false) => 0,
+            _ => continue,
+        };
+        args.push(build::number(strict));
+        args.push(expr.clone());
+    }
+    build::call(if lower { "__query_start" } else { "__query_end" }, args)
+}

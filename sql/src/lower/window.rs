@@ -1,0 +1,421 @@
+//! INTERVAL: an inner SELECT that groups by the window's start, FILL above it, and an outer SELECT with the list.
+//!
+//! The inner one has `_w`, the start; `_p0 …`, the partition; `_e0 …`, one column per output that aggregates.
+//! FILL works on that: the derived table's name says which [`FillSpec`] to put above it. Start reading at
+//! [`Lowering::windowed`].
+
+use std::ops::ControlFlow;
+
+use model::{Error, Result, error};
+use sqlparser::ast::{
+    BinaryOperator, Expr, GroupByExpr, LimitClause, Offset, OrderBy, OrderByExpr, OrderByKind, Query, SelectItem,
+    TableWithJoins, Visit, VisitMut, Visitor, VisitorMut,
+};
+
+use super::group::{Aggregation, aggregates_in, contains_aggregate};
+use super::naming::alias;
+use super::scope::Scope;
+use super::select::{Listed, Parts, finish};
+use super::walk::{WINDOW_COLUMNS, key};
+use super::{Lowering, Out, build};
+use crate::parser::markers::{Duration, FillMode, Unit, Windowing};
+use crate::plan::fill::FillSpec;
+use crate::plan::names::folded;
+
+/// The name of the window's start in the inner SELECT.
+const START: &str = "_w";
+
+impl Lowering<'_> {
+    /// Lowers a SELECT with INTERVAL: `parts` becomes the outer SELECT.
+    pub(super) fn windowed(
+        &mut self,
+        mut list: Vec<Listed>,
+        mut parts: Parts<'_>,
+        windowing: &Windowing,
+        scope: &Scope,
+    ) -> Result<Vec<Out>> {
+        check(windowing)?;
+        let key = match windowing.partition.first() {
+            Some(first) => key(scope, first)?,
+            None => key(scope, &build::column(START))?,
+        };
+        let mut aggregation = Aggregation::new(scope, windowing.partition.clone(), &list)?;
+        let mut window = Window { spec: self.spec(windowing), key, bounds: Vec::new() };
+        window.bounds = super::range::bounds(parts.select.selection.as_ref(), &window.key, scope);
+        let mut columns = Columns::default();
+        for listed in &mut list {
+            listed.expr = window.outer(listed.expr.clone(), &mut aggregation, &mut columns)?;
+        }
+        let names: Vec<String> = list.iter().map(|listed| listed.name.clone()).collect();
+        for expr in parts.order_exprs() {
+            if !is_output(expr, &names) {
+                *expr = window.outer(expr.clone(), &mut aggregation, &mut columns)?;
+            }
+        }
+        let groups = aggregation.groups.clone();
+        let inner = inner_select(&mut parts, &window, &aggregation, columns)?;
+        let derived = self.filled(inner, windowing, groups.len())?;
+        let partition: Vec<Expr> = (0..groups.len()).map(|n| build::column(&format!("_p{n}"))).collect();
+        order(&mut parts, &partition);
+        parts.select.from = vec![TableWithJoins { relation: derived, joins: Vec::new() }];
+        slice(&mut parts, &partition, &windowing_limits(windowing), build::column(START));
+        Ok(finish(list, parts.select))
+    }
+
+    fn spec(&self, windowing: &Windowing) -> Spec {
+        let text = |duration: Option<Duration>| duration.map_or_else(String::new, |duration| duration.to_string());
+        Spec {
+            width: text(windowing.interval),
+            offset: text(windowing.offset),
+            sliding: text(windowing.sliding.filter(|sliding| Some(*sliding) != windowing.interval)),
+            zone: self.context.timezone.name().to_owned(),
+        }
+    }
+
+    /// The inner SELECT as a table; with FILL its name says so.
+    fn filled(&mut self, inner: Query, windowing: &Windowing, groups: usize) -> Result<sqlparser::ast::TableFactor> {
+        let Some(fill) = windowing.fill.as_ref().filter(|fill| fill.mode != FillMode::None) else {
+            let name = self.unique("window");
+            return Ok(build::derived(inner, &name));
+        };
+        let name = self.unique("fill");
+        let spec = self.spec(windowing);
+        self.fills.insert(
+            name.clone(),
+            FillSpec {
+                mode: fill.mode,
+                values: fill.values.iter().map(fill_value).collect::<Result<_>>()?,
+                width: spec.width,
+                offset: spec.offset,
+                sliding: spec.sliding,
+                zone: spec.zone,
+                groups,
+            },
+        );
+        Ok(build::derived(inner, &name))
+    }
+}
+
+/// What SLIMIT and SOFFSET say.
+fn windowing_limits(windowing: &Windowing) -> Slices {
+    Slices { limit: windowing.slimit, offset: windowing.soffset.unwrap_or(0) }
+}
+
+/// How many partitions are wanted.
+pub(super) struct Slices {
+    pub(super) limit: Option<u64>,
+    pub(super) offset: u64,
+}
+
+/// The window as calls take it.
+struct Spec {
+    width: String,
+    offset: String,
+    sliding: String,
+    zone: String,
+}
+
+struct Window {
+    spec: Spec,
+    key: Expr,
+    /// What WHERE says of the key: `_qstart` and `_qend`.
+    bounds: Vec<(BinaryOperator, Expr)>,
+}
+
+/// The columns of the inner SELECT that aggregate.
+#[derive(Default)]
+struct Columns(Vec<Expr>);
+
+impl Columns {
+    fn take(&mut self, expr: Expr) -> Expr {
+        let at = self.0.iter().position(|known| *known == expr).unwrap_or_else(|| {
+            self.0.push(expr);
+            self.0.len() - 1
+        });
+        build::column(&format!("_e{at}"))
+    }
+}
+
+impl Window {
+    /// The start of the row's window; with SLIDING one row per window.
+    fn start(&self) -> Expr {
+        let text = |part: &str| build::text(part);
+        let Spec { width, offset, sliding, zone } = &self.spec;
+        let args = vec![self.key.clone(), text(width), text(offset), text(sliding), text(zone)];
+        if sliding.is_empty() {
+            build::call("__window_start", args)
+        } else {
+            build::call("unnest", vec![build::call("__window_starts", args)])
+        }
+    }
+
+    /// An expression of the list as the outer SELECT has it.
+    fn outer(&self, expr: Expr, aggregation: &mut Aggregation<'_>, columns: &mut Columns) -> Result<Expr> {
+        let pseudo = columns_in(&expr).iter().any(is_window_column);
+        if contains_aggregate(&expr) && !pseudo {
+            let mut expr = expr;
+            aggregation.complete(&mut expr)?;
+            return Ok(columns.take(expr));
+        }
+        let mut expr = expr;
+        if contains_aggregate(&expr) {
+            for call in aggregates_in(&expr) {
+                let column = columns.take(call.clone());
+                replace(&mut expr, &|candidate| (*candidate == call).then(|| column.clone()));
+            }
+        }
+        self.pseudo_columns(&mut expr);
+        aggregation.references(&mut expr, &mut |companion| columns.take(companion))?;
+        Ok(expr)
+    }
+
+    fn pseudo_columns(&self, expr: &mut Expr) {
+        replace(expr, &|candidate| {
+            if !is_window_column(candidate) {
+                return None;
+            }
+            let Expr::Identifier(ident) = candidate else { return None };
+            let start = build::column(START);
+            let Spec { width, offset, zone, .. } = &self.spec;
+            let args = || vec![start.clone(), build::text(width), build::text(offset), build::text(zone)];
+            Some(match folded(ident).as_str() {
+                "_wstart" => start.clone(),
+                "_wend" => build::call("__window_end", args()),
+                "_wduration" => build::call("__window_ticks", args()),
+                "_qstart" => super::range::bound(&self.bounds, true, &start),
+                _ => super::range::bound(&self.bounds, false, &start),
+            })
+        });
+    }
+}
+
+fn is_window_column(expr: &Expr) -> bool {
+    matches!(expr, Expr::Identifier(ident)
+        if ident.quote_style.is_none() && WINDOW_COLUMNS.contains(&folded(ident).as_str()))
+}
+
+fn inner_select(
+    parts: &mut Parts<'_>,
+    window: &Window,
+    aggregation: &Aggregation<'_>,
+    columns: Columns,
+) -> Result<Query> {
+    let start = window.start();
+    let mut keys = vec![start.clone()];
+    keys.extend(aggregation.groups.iter().cloned());
+    let mut inner = build::empty_select();
+    let named = |expr, name: String| SelectItem::ExprWithAlias { expr, alias: alias(&name) };
+    inner.projection.push(named(start, START.to_owned()));
+    for (n, group) in aggregation.groups.iter().enumerate() {
+        inner.projection.push(named(group.clone(), format!("_p{n}")));
+    }
+    for (n, column) in columns.0.into_iter().enumerate() {
+        inner.projection.push(named(column, format!("_e{n}")));
+    }
+    inner.from = std::mem::take(&mut parts.select.from);
+    inner.selection = parts.select.selection.take();
+    inner.having = parts.select.having.take();
+    inner.group_by = GroupByExpr::Expressions(keys, Vec::new());
+    Ok(build::query(inner))
+}
+
+/// Whether an ORDER BY expression is a position or the name of an output.
+fn is_output(expr: &Expr, names: &[String]) -> bool {
+    match expr {
+        Expr::Value(_) => true,
+        Expr::Identifier(ident) => names.contains(&folded(ident)),
+        _ => false,
+    }
+}
+
+/// Ascending inside each partition, unless something else was asked for.
+fn order(parts: &mut Parts<'_>, partition: &[Expr]) {
+    if parts.order_by.is_some() || parts.select.distinct.is_some() {
+        return;
+    }
+    let keys = partition.iter().cloned().chain([build::column(START)]);
+    let exprs = keys.map(|expr| build::ordered(expr, true)).collect();
+    *parts.order_by = Some(OrderBy { kind: OrderByKind::Expressions(exprs), interpolate: None });
+}
+
+/// LIMIT inside each partition, SLIMIT over partitions.
+pub(super) fn slice(parts: &mut Parts<'_>, partition: &[Expr], slices: &Slices, time: Expr) {
+    if partition.is_empty() {
+        return;
+    }
+    let mut conditions: Vec<Expr> = parts.select.qualify.take().into_iter().collect();
+    let between = |rank: Expr, offset: Expr, limit: Option<Expr>, conditions: &mut Vec<Expr>| {
+        if let Some(limit) = limit {
+            let last = build::binary(offset.clone(), BinaryOperator::Plus, limit);
+            conditions.push(build::binary(rank.clone(), BinaryOperator::LtEq, last));
+        }
+        if offset != build::number(0) {
+            conditions.push(build::binary(rank, BinaryOperator::Gt, offset));
+        }
+    };
+    if let Some((limit, offset)) = taken_limit(parts.limit) {
+        let order = match parts.order_by {
+            Some(OrderBy { kind: OrderByKind::Expressions(exprs), .. }) => {
+                let usable = |order: &&OrderByExpr| !matches!(order.expr, Expr::Value(_));
+                let mut own: Vec<OrderByExpr> = exprs.iter().filter(usable).cloned().collect();
+                own.push(build::ordered(time, true));
+                own
+            }
+            _ => vec![build::ordered(time, true)],
+        };
+        let rank = build::over("row_number", Vec::new(), partition.to_vec(), order);
+        between(rank, offset.unwrap_or_else(|| build::number(0)), limit, &mut conditions);
+    }
+    if slices.limit.is_some() || slices.offset > 0 {
+        let order = partition.iter().cloned().map(|expr| build::ordered(expr, true)).collect();
+        let rank = build::over("dense_rank", Vec::new(), Vec::new(), order);
+        let whole = |n: u64| build::number(i64::try_from(n).unwrap_or(i64::MAX / 2));
+        between(rank, whole(slices.offset), slices.limit.map(whole), &mut conditions);
+    }
+    parts.select.qualify = build::all_of(conditions);
+}
+
+/// LIMIT and OFFSET, taken away.
+fn taken_limit(limit: &mut Option<LimitClause>) -> Option<(Option<Expr>, Option<Expr>)> {
+    match limit.take()? {
+        LimitClause::LimitOffset { limit: None, offset: None, .. } => None,
+        LimitClause::LimitOffset { limit, offset, .. } => Some((limit, offset.map(|Offset { value, .. }| value))),
+        LimitClause::OffsetCommaLimit { offset, limit } => Some((Some(limit), Some(offset))),
+    }
+}
+
+/// What INTERVAL, its offset and SLIDING may be.
+fn check(windowing: &Windowing) -> Result<()> {
+    let at = |error: Error| if windowing.position == 0 { error } else { error.at(windowing.position) };
+    let refuse = |message: String| Err(at(error!(InvalidParameterValue, "{message}")));
+    let Some(width) = windowing.interval else { return Ok(()) };
+    let calendar = |d: Duration| matches!(d.unit, Unit::Month | Unit::Year);
+    if width.count <= 0 {
+        return refuse(format!("INTERVAL({width}) is not longer than nothing"));
+    }
+    if let Some(sliding) = windowing.sliding {
+        if sliding.count <= 0 || calendar(sliding) != calendar(width) || longer(sliding, width) {
+            return refuse(format!(
+                "SLIDING({sliding}) must be longer than nothing and no longer than INTERVAL({width})"
+            ));
+        }
+    }
+    if let Some(offset) = windowing.offset {
+        let fits = match (calendar(width), calendar(offset)) {
+            (true, false) => true,
+            (false, true) => false,
+            _ => longer(width, offset),
+        };
+        if offset.count < 0 || !fits {
+            return refuse(format!("the offset {offset} must be shorter than INTERVAL({width})"));
+        }
+    }
+    let fill = windowing.fill.as_ref().filter(|fill| fill.mode != FillMode::None);
+    if fill.is_some_and(|fill| fill.mode == FillMode::Near) {
+        return Err(at(error!(FeatureNotSupported, "FILL(NEAR) is only for INTERP")));
+    }
+    Ok(())
+}
+
+/// Whether `a` is longer than `b`; false where only the database's precision could say.
+fn longer(a: Duration, b: Duration) -> bool {
+    let nanos = |d: Duration| d.unit.nanos().map(|n| i128::from(n) * i128::from(d.count));
+    match (a.months(), b.months()) {
+        (Some(a), Some(b)) => a > b,
+        _ => match (nanos(a), nanos(b)) {
+            (Some(a), Some(b)) => a > b,
+            _ if a.unit == b.unit => a.count > b.count,
+            // Ticks: checked again where the precision is known.
+            _ => true,
+        },
+    }
+}
+
+/// A value of FILL(VALUE, …): a literal.
+fn fill_value(expr: &Expr) -> Result<datafusion::common::ScalarValue> {
+    use datafusion::common::ScalarValue;
+    use sqlparser::ast::{UnaryOperator, Value};
+    let wrong = || error!(InvalidParameterValue, "FILL takes literals, not {expr}");
+    Ok(match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Null => ScalarValue::Null,
+            Value::Boolean(yes) => ScalarValue::Boolean(Some(*yes)),
+            Value::SingleQuotedString(text) => ScalarValue::Utf8(Some(text.clone())),
+            Value::Number(digits, _) => match digits.parse::<i64>() {
+                Ok(n) => ScalarValue::Int64(Some(n)),
+                Err(_) => ScalarValue::Float64(Some(digits.parse().map_err(|_| wrong())?)),
+            },
+            _ => return Err(wrong()),
+        },
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => match fill_value(expr)? {
+            ScalarValue::Int64(Some(n)) => ScalarValue::Int64(Some(-n)),
+            ScalarValue::Float64(Some(n)) => ScalarValue::Float64(Some(-n)),
+            _ => return Err(wrong()),
+        },
+        Expr::UnaryOp { op: UnaryOperator::Plus, expr } | Expr::Nested(expr) => fill_value(expr)?,
+        _ => return Err(wrong()),
+    })
+}
+
+/// Every column reference in `expr`, not those in subqueries.
+pub(super) fn columns_in(expr: &Expr) -> Vec<Expr> {
+    #[derive(Default)]
+    struct Columns(Vec<Expr>, usize);
+    impl Visitor for Columns {
+        type Break = ();
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.1 += 1;
+            ControlFlow::Continue(())
+        }
+        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.1 -= 1;
+            ControlFlow::Continue(())
+        }
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            if self.1 == 0 && matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
+                self.0.push(expr.clone());
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut columns = Columns::default();
+    let _ = expr.visit(&mut columns);
+    columns.0
+}
+
+/// Replaces parts of `expr`, from the outside in; what was put in is not looked at again. Subqueries are left alone.
+pub(super) fn replace(expr: &mut Expr, with: &dyn Fn(&Expr) -> Option<Expr>) {
+    struct Replacer<'f> {
+        with: &'f dyn Fn(&Expr) -> Option<Expr>,
+        queries: usize,
+        /// Inside what was put in.
+        inside: usize,
+    }
+    impl VisitorMut for Replacer<'_> {
+        type Break = ();
+        fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+            self.queries += 1;
+            ControlFlow::Continue(())
+        }
+        fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+            self.queries -= 1;
+            ControlFlow::Continue(())
+        }
+        fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            if self.inside > 0 {
+                self.inside += 1;
+            } else if self.queries == 0
+                && let Some(new) = (self.with)(expr)
+            {
+                *expr = new;
+                self.inside = 1;
+            }
+            ControlFlow::Continue(())
+        }
+        fn post_visit_expr(&mut self, _: &mut Expr) -> ControlFlow<()> {
+            self.inside = self.inside.saturating_sub(1);
+            ControlFlow::Continue(())
+        }
+    }
+    let _ = expr.visit(&mut Replacer { with, queries: 0, inside: 0 });
+}

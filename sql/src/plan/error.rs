@@ -1,0 +1,216 @@
+//! DataFusion's errors as a client is told of them: one SQLSTATE each, PostgreSQL's words where there are some.
+//!
+//! Our own errors travel inside DataFusion's as [`DataFusionError::External`] and come out unchanged. Start reading at
+//! [`from_datafusion`].
+
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::{Column, SchemaError};
+use datafusion::error::DataFusionError;
+use model::{Error, SqlState, error};
+
+/// Wraps one of our errors so that DataFusion carries it.
+#[must_use]
+pub fn to_datafusion(error: Error) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+/// The error that a client sees.
+#[must_use]
+pub fn from_datafusion(error: DataFusionError) -> Error {
+    match &error {
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => clone_of(inner),
+        DataFusionError::Shared(inner) => clone_of(inner),
+        DataFusionError::Collection(errors) => errors.first().map_or_else(|| Error::internal("no error"), clone_of),
+        other => clone_of(other),
+    }
+}
+
+fn clone_of(error: &DataFusionError) -> Error {
+    match error {
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => clone_of(inner),
+        DataFusionError::Shared(inner) => clone_of(inner),
+        DataFusionError::Collection(errors) => errors.first().map_or_else(|| Error::internal("no error"), clone_of),
+        DataFusionError::External(inner) => of_boxed(inner.as_ref()),
+        DataFusionError::ArrowError(arrow, _) => of_arrow(arrow),
+        DataFusionError::SchemaError(schema, _) => of_schema(schema),
+        DataFusionError::NotImplemented(message) => Error::new(SqlState::FeatureNotSupported, tidy(message)),
+        DataFusionError::Plan(message) => of_plan(message),
+        DataFusionError::Execution(message) => of_execution(message),
+        DataFusionError::SQL(parser, _) => Error::new(SqlState::SyntaxError, tidy(&parser.to_string())),
+        DataFusionError::Configuration(message) => Error::new(SqlState::InvalidParameterValue, tidy(message)),
+        DataFusionError::ResourcesExhausted(message) => {
+            error!(OutOfMemory, "the query needs more memory than it may have").with_detail(tidy(message)).with_hint(
+                "narrow the time range, select fewer columns, or raise the memory that queries may use in the configuration",
+            )
+        }
+        DataFusionError::IoError(io) => Error::new(SqlState::IoError, io.to_string()),
+        other => Error::internal(tidy(&other.strip_backtrace())),
+    }
+}
+
+fn of_boxed(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
+    if let Some(own) = error.downcast_ref::<Error>() {
+        return own.clone();
+    }
+    if let Some(datafusion) = error.downcast_ref::<DataFusionError>() {
+        return clone_of(datafusion);
+    }
+    if let Some(arrow) = error.downcast_ref::<ArrowError>() {
+        return of_arrow(arrow);
+    }
+    Error::internal(error)
+}
+
+fn of_arrow(error: &ArrowError) -> Error {
+    match error {
+        ArrowError::ExternalError(inner) => of_boxed(inner.as_ref()),
+        ArrowError::DivideByZero => error!(DivisionByZero, "division by zero"),
+        ArrowError::ArithmeticOverflow(_) => error!(NumericValueOutOfRange, "value out of range"),
+        ArrowError::CastError(message) => of_cast(message),
+        ArrowError::ParseError(message) => of_cast(message),
+        ArrowError::ComputeError(message) if message.contains("verflow") => {
+            error!(NumericValueOutOfRange, "value out of range")
+        }
+        ArrowError::InvalidArgumentError(message) => Error::new(SqlState::InvalidParameterValue, tidy(message)),
+        ArrowError::NotYetImplemented(message) => Error::new(SqlState::FeatureNotSupported, tidy(message)),
+        other => Error::internal(other),
+    }
+}
+
+fn of_cast(message: &str) -> Error {
+    let time = ["imestamp", "Date", "date", "Time", "Interval", "interval"].iter().any(|word| message.contains(word));
+    if message.contains("Can't cast value") || message.contains("out of range") || message.contains("overflow") {
+        return Error::new(SqlState::NumericValueOutOfRange, tidy(message));
+    }
+    let state = if time { SqlState::InvalidDatetimeFormat } else { SqlState::InvalidTextRepresentation };
+    // "Cannot cast string 'x' to value of Int32 type" is what arrow says.
+    if let Some((text, kind)) = quoted_and_type(message) {
+        return Error::new(state, format!("invalid input syntax for type {kind}: \"{text}\""));
+    }
+    Error::new(state, tidy(message))
+}
+
+fn quoted_and_type(message: &str) -> Option<(&str, &'static str)> {
+    let rest = message.strip_prefix("Cannot cast string '")?;
+    let (text, rest) = rest.split_once("' to value of ")?;
+    let kind = match rest.split(' ').next()? {
+        "Int8" | "Int16" | "UInt8" => "smallint",
+        "Int32" | "UInt16" => "integer",
+        "Int64" | "UInt32" => "bigint",
+        "UInt64" => "numeric",
+        "Float32" => "real",
+        "Float64" => "double precision",
+        "Boolean" => "boolean",
+        _ => return None,
+    };
+    Some((text, kind))
+}
+
+/// `column "x" does not exist`, with the qualifier where one was written.
+#[must_use]
+pub fn undefined_column(column: &Column) -> Error {
+    let name = shown(&column.name);
+    match &column.relation {
+        Some(relation) => error!(UndefinedColumn, "column {}.{name} does not exist", shown(relation.table())),
+        None => error!(UndefinedColumn, "column \"{name}\" does not exist"),
+    }
+}
+
+fn of_schema(error: &SchemaError) -> Error {
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            let error = undefined_column(field);
+            let alike = valid_fields.iter().find(|valid| valid.name.eq_ignore_ascii_case(&field.name));
+            match alike {
+                Some(valid) => error.with_hint(format!("there is a column \"{}\": quote it", shown(&valid.name))),
+                None => error,
+            }
+        }
+        SchemaError::AmbiguousReference { field } => {
+            error!(AmbiguousColumn, "column reference \"{}\" is ambiguous", shown(&field.name))
+        }
+        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+            error!(DuplicateColumn, "column \"{}\" specified more than once", shown(name))
+        }
+    }
+}
+
+fn of_plan(message: &str) -> Error {
+    let has = |words: &str| message.contains(words);
+    if has("must be part of GROUP BY") || has("must appear in the GROUP BY") || has("GROUP BY clause or") {
+        return Error::new(SqlState::GroupingError, grouping(message));
+    }
+    let state = if has("Invalid function") || has("No function matches") || has("not match any") {
+        SqlState::UndefinedFunction
+    } else if has("does not support") && has("function") || has("failed to match any signature") {
+        SqlState::UndefinedFunction
+    } else if has("Cannot coerce") || has("Cannot infer common") || has("Cannot get result type") {
+        SqlState::UndefinedFunction
+    } else if has("table function") && has("not found") {
+        SqlState::UndefinedFunction
+    } else if has("not found") && has("table '") {
+        SqlState::UndefinedTable
+    } else if has("nvalid placeholder") {
+        SqlState::UndefinedParameter
+    } else if has("more than one") || has("same number of columns") || has("Expected type") || has("type mismatch") {
+        SqlState::DatatypeMismatch
+    } else if has("Cannot create filter with non-boolean") {
+        SqlState::DatatypeMismatch
+    } else {
+        SqlState::SyntaxError
+    };
+    Error::new(state, plan_words(message))
+}
+
+/// PostgreSQL's words for the plan errors that people meet most.
+fn plan_words(message: &str) -> String {
+    if let Some(rest) = message.strip_prefix("Invalid function '") {
+        if let Some((name, _)) = rest.split_once('\'') {
+            return format!("function {name} does not exist");
+        }
+    }
+    tidy(message)
+}
+
+/// "Column in SELECT must be in GROUP BY or an aggregate function: …: Column "t.v" must appear …".
+fn grouping(message: &str) -> String {
+    let column = message.split('"').nth(1).map(shown);
+    match column {
+        Some(column) => {
+            format!("column \"{column}\" must appear in the GROUP BY clause or be used in an aggregate function")
+        }
+        None => tidy(message),
+    }
+}
+
+fn of_execution(message: &str) -> Error {
+    let has = |words: &str| message.contains(words);
+    let state = if has("returned more than one row") || has("more than one row") {
+        return error!(WrongObjectType, "more than one row returned by a subquery used as an expression");
+    } else if has("overflow") || has("out of range") {
+        SqlState::NumericValueOutOfRange
+    } else if has("ivide by zero") || has("ivision by zero") {
+        return error!(DivisionByZero, "division by zero");
+    } else if has("not supported") || has("nsupported") {
+        SqlState::FeatureNotSupported
+    } else if has("parsing timestamp") || has("to_timestamp") {
+        SqlState::InvalidDatetimeFormat
+    } else if has("No value found for placeholder") || has("laceholder") {
+        SqlState::UndefinedParameter
+    } else {
+        SqlState::InvalidParameterValue
+    };
+    Error::new(state, tidy(message))
+}
+
+/// A name without what lowering added to keep it apart from its twins.
+#[must_use]
+pub fn shown(name: &str) -> &str {
+    name.split('\u{1}').next().unwrap_or(name)
+}
+
+/// One line, without the marks that lowering puts into names.
+fn tidy(message: &str) -> String {
+    let line = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    line.chars().filter(|c| *c != '\u{1}').collect::<String>().trim_end_matches('.').to_owned()
+}

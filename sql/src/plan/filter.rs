@@ -1,0 +1,246 @@
+//! What of a WHERE a vgroup can do itself: ranges of the key, bounds on columns, predicates on tags and names.
+//!
+//! Start reading at [`classify`]. DataFusion hands over conjuncts one by one.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
+use datafusion::arrow::datatypes::{DataType as Arrow, TimeUnit};
+use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::expr::InList;
+use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
+use model::scan::ColumnFilter;
+use model::schema::{Column, Relation, RelationKind};
+use model::{DataType, Precision, TimeRange, Value};
+
+/// What one conjunct is to a scan.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Pushed {
+    /// Exactly this range of keys.
+    Range(TimeRange),
+    /// Exactly the tables of these names.
+    Names(BTreeSet<String>),
+    /// Depends on tags and the table's name only: tables are chosen by it.
+    Tags,
+    /// Rows outside these bounds cannot satisfy it.
+    Bounds(ColumnFilter),
+    /// Nothing that a scan could use.
+    Nothing,
+}
+
+/// What `filter` is to a scan of `relation`.
+#[must_use]
+pub fn classify(filter: &Expr, relation: &Relation, precision: Precision) -> Pushed {
+    if filter.is_volatile() || has_unknown(filter) {
+        return Pushed::Nothing;
+    }
+    if relation.is_time_series() {
+        if let Some(range) = key_range(filter, &relation.columns[0].name, precision) {
+            return Pushed::Range(range);
+        }
+        if let Some(names) = names(filter) {
+            return Pushed::Names(names);
+        }
+    }
+    let columns = filter.column_refs();
+    let is_tag = |name: &str| name == "tbname" || relation.tag(name).is_some();
+    if relation.kind == RelationKind::Super && !columns.is_empty() && columns.iter().all(|c| is_tag(&c.name)) {
+        return Pushed::Tags;
+    }
+    bounds(filter, relation, precision).map_or(Pushed::Nothing, Pushed::Bounds)
+}
+
+/// Subqueries, parameters and references to an outer query cannot be evaluated before the scan.
+fn has_unknown(filter: &Expr) -> bool {
+    let mut unknown = false;
+    let _ = filter.apply(|expr| {
+        unknown |= matches!(
+            expr,
+            Expr::ScalarSubquery(_)
+                | Expr::InSubquery(_)
+                | Expr::Exists(_)
+                | Expr::SetComparison(_)
+                | Expr::OuterReferenceColumn(..)
+                | Expr::Placeholder(_)
+        );
+        Ok(if unknown { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    unknown
+}
+
+/// The name of the column that `expr` is, perhaps under a cast that keeps order.
+fn column_under_cast<'a>(expr: &'a Expr, time: bool) -> Option<&'a str> {
+    match expr {
+        Expr::Column(column) => Some(&column.name),
+        Expr::Cast(cast) if time && matches!(cast.field.data_type(), Arrow::Timestamp(_, Some(_))) => {
+            column_under_cast(&cast.expr, time)
+        }
+        _ => None,
+    }
+}
+
+/// Column, operator (as if the column stood left) and literal of a comparison.
+fn comparison(filter: &Expr, time: bool) -> Option<(&str, Operator, &ScalarValue)> {
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = filter else { return None };
+    if let (Some(name), Expr::Literal(value, _)) = (column_under_cast(left, time), right.as_ref()) {
+        return Some((name, *op, value));
+    }
+    if let (Expr::Literal(value, _), Some(name)) = (left.as_ref(), column_under_cast(right, time)) {
+        return Some((name, op.swap()?, value));
+    }
+    None
+}
+
+/// The keys that satisfy `filter`, if it says nothing but that.
+#[must_use]
+pub fn key_range(filter: &Expr, key: &str, precision: Precision) -> Option<TimeRange> {
+    if let Expr::Between(Between { expr, negated: false, low, high }) = filter {
+        let (Expr::Literal(low, _), Expr::Literal(high, _)) = (low.as_ref(), high.as_ref()) else { return None };
+        let of_key = column_under_cast(expr, true) == Some(key);
+        let low = of_key.then(|| range_of(Operator::GtEq, low, precision)).flatten()?;
+        return Some(low.intersect(range_of(Operator::LtEq, high, precision)?));
+    }
+    if let Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) = filter {
+        return Some(key_range(left, key, precision)?.intersect(key_range(right, key, precision)?));
+    }
+    let (name, op, value) = comparison(filter, true)?;
+    (name == key).then(|| range_of(op, value, precision)).flatten()
+}
+
+const NOTHING: TimeRange = TimeRange { min: 1, max: 0 };
+
+/// The ticks `t` for which `t op value`.
+fn range_of(op: Operator, value: &ScalarValue, precision: Precision) -> Option<TimeRange> {
+    if value.is_null() {
+        return matches!(value, ScalarValue::Null).then_some(NOTHING).or_else(|| nanos_of(value).map(|_| NOTHING));
+    }
+    let nanos = nanos_of(value)??;
+    let tick = i128::from(precision.nanos_per_tick());
+    let (floor, whole) = (nanos.div_euclid(tick), nanos.rem_euclid(tick) == 0);
+    let ceil = if whole { floor } else { floor + 1 };
+    let (min, max) = match op {
+        Operator::Eq if whole => (floor, floor),
+        Operator::Eq => (1, 0),
+        Operator::Gt => (floor + 1, i128::from(i64::MAX)),
+        Operator::GtEq => (ceil, i128::from(i64::MAX)),
+        Operator::Lt => (i128::from(i64::MIN), ceil - 1),
+        Operator::LtEq => (i128::from(i64::MIN), floor),
+        _ => return None,
+    };
+    let clamp = |n: i128| n.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64;
+    Some(if min > max { NOTHING } else { TimeRange { min: clamp(min), max: clamp(max) } })
+}
+
+/// Nanoseconds since the epoch of a timestamp with a zone; outer None for other types, inner None for NULL.
+fn nanos_of(value: &ScalarValue) -> Option<Option<i128>> {
+    let (ticks, scale) = match value {
+        ScalarValue::TimestampSecond(ticks, Some(_)) => (ticks, 1_000_000_000),
+        ScalarValue::TimestampMillisecond(ticks, Some(_)) => (ticks, 1_000_000),
+        ScalarValue::TimestampMicrosecond(ticks, Some(_)) => (ticks, 1_000),
+        ScalarValue::TimestampNanosecond(ticks, Some(_)) => (ticks, 1),
+        _ => return None,
+    };
+    Some(ticks.map(|ticks| i128::from(ticks) * scale))
+}
+
+/// Nanoseconds since the epoch of a timestamp with a zone that is not NULL.
+#[must_use]
+pub fn instant_nanos(value: &ScalarValue) -> Option<i128> {
+    nanos_of(value).flatten()
+}
+
+/// The table names in `tbname = 'x'`, `tbname IN ('x', 'y')` and ORs of them.
+fn names(filter: &Expr) -> Option<BTreeSet<String>> {
+    match filter {
+        Expr::InList(InList { expr, list, negated: false }) => {
+            let text = |item: &Expr| match item {
+                Expr::Literal(value, _) => text_of(value),
+                _ => None,
+            };
+            let named = column_under_cast(expr, false) == Some("tbname");
+            named.then(|| list.iter().map(text).collect()).flatten()
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            let mut both = names(left)?;
+            both.extend(names(right)?);
+            Some(both)
+        }
+        _ => {
+            let (name, op, value) = comparison(filter, false)?;
+            (name == "tbname" && op == Operator::Eq)
+                .then(|| text_of(value).map(|name| BTreeSet::from([name])))
+                .flatten()
+        }
+    }
+}
+
+fn text_of(value: &ScalarValue) -> Option<String> {
+    value.try_as_str().flatten().map(str::to_owned)
+}
+
+fn bounds(filter: &Expr, relation: &Relation, precision: Precision) -> Option<ColumnFilter> {
+    if let Expr::Between(Between { expr, negated: false, low, high }) = filter {
+        let column = relation.column(column_under_cast(expr, false)?)?;
+        let (Expr::Literal(low, _), Expr::Literal(high, _)) = (low.as_ref(), high.as_ref()) else { return None };
+        let (min, max) = (value_of(low, column, precision), value_of(high, column, precision));
+        return (min.is_some() || max.is_some()).then_some(ColumnFilter { column: column.id, min, max });
+    }
+    let (name, op, value) = comparison(filter, false)?;
+    let column = relation.column(name)?;
+    let value = value_of(value, column, precision)?;
+    let (min, max) = match op {
+        Operator::Eq => (Some(value.clone()), Some(value)),
+        Operator::Gt | Operator::GtEq => (Some(value), None),
+        Operator::Lt | Operator::LtEq => (None, Some(value)),
+        _ => return None,
+    };
+    Some(ColumnFilter { column: column.id, min, max })
+}
+
+/// The literal as a value of the column's own type: only where that is the same value.
+fn value_of(value: &ScalarValue, column: &Column, precision: Precision) -> Option<Value> {
+    let arrow = column.data_type.arrow(precision);
+    if value.is_null() || (value.data_type() != arrow && !same_kind(&value.data_type(), &arrow)) {
+        return None;
+    }
+    let exact = value.cast_to(&arrow).ok()?;
+    let back = exact.cast_to(&value.data_type()).ok()?;
+    if back.partial_cmp(value) != Some(Ordering::Equal) {
+        return None;
+    }
+    match exact {
+        ScalarValue::Int8(Some(n)) => Some(Value::Int(n.into())),
+        ScalarValue::Int16(Some(n)) => Some(Value::Int(n.into())),
+        ScalarValue::Int32(Some(n)) => Some(Value::Int(n.into())),
+        ScalarValue::Int64(Some(n)) => Some(Value::Int(n)),
+        ScalarValue::UInt8(Some(n)) => Some(Value::UInt(n.into())),
+        ScalarValue::UInt16(Some(n)) => Some(Value::UInt(n.into())),
+        ScalarValue::UInt32(Some(n)) => Some(Value::UInt(n.into())),
+        ScalarValue::UInt64(Some(n)) => Some(Value::UInt(n)),
+        ScalarValue::Float32(Some(n)) if !n.is_nan() => Some(Value::Float(n.into())),
+        ScalarValue::Float64(Some(n)) if !n.is_nan() => Some(Value::Float(n)),
+        ScalarValue::TimestampMillisecond(Some(n), _)
+        | ScalarValue::TimestampMicrosecond(Some(n), _)
+        | ScalarValue::TimestampNanosecond(Some(n), _) => Some(Value::Int(n)),
+        ScalarValue::Utf8(Some(text)) if column.data_type != DataType::Json => Some(Value::Text(text)),
+        _ => None,
+    }
+}
+
+fn same_kind(left: &Arrow, right: &Arrow) -> bool {
+    let text = |t: &Arrow| matches!(t, Arrow::Utf8 | Arrow::Utf8View | Arrow::LargeUtf8);
+    let time = |t: &Arrow| matches!(t, Arrow::Timestamp(_, Some(_)));
+    left.is_integer() && right.is_integer() || text(left) && text(right) || time(left) && time(right)
+}
+
+/// Nanoseconds in one tick of an Arrow time unit.
+#[must_use]
+pub fn unit_nanos(unit: TimeUnit) -> i64 {
+    match unit {
+        TimeUnit::Second => 1_000_000_000,
+        TimeUnit::Millisecond => 1_000_000,
+        TimeUnit::Microsecond => 1_000,
+        TimeUnit::Nanosecond => 1,
+    }
+}

@@ -1,0 +1,103 @@
+//! What a plan gives the client: names, types and origins of columns, and where in the text an error belongs.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::Field;
+use datafusion::logical_expr::LogicalPlan;
+use model::{Error, Result, SqlState, error};
+use sqlparser::ast::{Expr, Query, Value, Visit, Visitor};
+
+use super::error::shown;
+use super::names::folded;
+use super::table::{ATTNUM, TABLE_OID};
+use crate::parser::markers::position_of;
+use crate::pgtype::{PG_TYPMOD, PgType};
+use crate::session::OutputColumn;
+
+/// The columns of a plan's result.
+#[must_use]
+pub fn columns(plan: &LogicalPlan) -> Arc<[OutputColumn]> {
+    plan.schema().fields().iter().map(|field| column(field)).collect()
+}
+
+fn column(field: &Field) -> OutputColumn {
+    let number = |key: &str| field.metadata().get(key).and_then(|text| text.parse::<i64>().ok());
+    OutputColumn {
+        name: shown(field.name()).to_owned(),
+        pg_type: PgType::of(field),
+        typmod: number(PG_TYPMOD).and_then(|n| i32::try_from(n).ok()).unwrap_or(-1),
+        table_oid: number(TABLE_OID).and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
+        attnum: number(ATTNUM).and_then(|n| i16::try_from(n).ok()).unwrap_or(0),
+    }
+}
+
+/// The highest `$n` in a query, 0 if there is none.
+///
+/// # Errors
+///
+/// 42P02 for `$0` and for a parameter with a name.
+pub fn highest_parameter(query: &Query) -> Result<usize> {
+    struct Highest(usize);
+    impl Visitor for Highest {
+        type Break = Error;
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Error> {
+            if let Expr::Value(value) = expr
+                && let Value::Placeholder(name) = &value.value
+            {
+                match name.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok()).filter(|n| *n > 0) {
+                    Some(n) => self.0 = self.0.max(n),
+                    None => return ControlFlow::Break(error!(UndefinedParameter, "there is no parameter {name}")),
+                }
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut highest = Highest(0);
+    match query.visit(&mut highest) {
+        ControlFlow::Continue(()) => Ok(highest.0),
+        ControlFlow::Break(error) => Err(error),
+    }
+}
+
+/// The error with the place of the name that it complains of, where the text has it.
+#[must_use]
+pub fn placed(error: Error, query: &Query) -> Error {
+    let named = matches!(
+        error.state(),
+        SqlState::UndefinedColumn | SqlState::AmbiguousColumn | SqlState::GroupingError | SqlState::UndefinedFunction
+    );
+    if !named || error.fields().position.is_some() {
+        return error;
+    }
+    let message = error.fields().message.clone();
+    let words: Vec<&str> = message.split(|c: char| c.is_whitespace() || c == '"' || c == '.' || c == '(').collect();
+    let mut finder = Finder { words, function: error.state() == SqlState::UndefinedFunction, found: 0 };
+    let _ = query.visit(&mut finder);
+    if finder.found == 0 { error } else { error.at(finder.found) }
+}
+
+struct Finder<'m> {
+    words: Vec<&'m str>,
+    function: bool,
+    found: u32,
+}
+
+impl Visitor for Finder<'_> {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        let name = match expr {
+            Expr::Identifier(ident) if !self.function => Some(folded(ident)),
+            Expr::CompoundIdentifier(parts) if !self.function => parts.last().map(folded),
+            Expr::Function(call) if self.function => call.name.0.last().and_then(|part| part.as_ident()).map(folded),
+            _ => None,
+        };
+        let complained = name.is_some_and(|name| self.words.iter().any(|word| *word == name));
+        if complained {
+            self.found = position_of(expr);
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+}
