@@ -151,18 +151,25 @@ fn take_bits<T: Float>(reader: &mut Reader<'_>) -> Result<u64, Corrupt> {
     Ok(u64::from_le_bytes(bits))
 }
 
+/// 1.5 · 2^52. Of a float of this size the lowest bit counts ones, so that adding it to a number below 2^51 rounds that
+/// to an integer, and puts the integer into the low bits: a conversion that every processor does to several at a time.
+const ROUND: f64 = 6_755_399_441_055_744.0;
+/// Larger products are not exact.
+const PRODUCT_MAX: f64 = 2.2e15;
+
 /// `value · scale` rounded to an integer; 0 where it is too large to be exact.
 #[inline]
 fn scaled(value: f64, scale: f64) -> i64 {
-    /// Adding and subtracting it rounds to an integer.
-    const ROUND: f64 = 6_755_399_441_055_744.0;
     let product = value * scale;
-    if product.abs() < 2.2e15 { ((product + ROUND) - ROUND) as i64 } else { 0 }
+    let digits = (product + ROUND).to_bits().wrapping_sub(ROUND.to_bits()) as i64;
+    if product.abs() < PRODUCT_MAX { digits } else { 0 }
 }
 
+/// `digits / scale`, for digits that [`scaled`] gives.
 #[inline]
 fn unscaled<T: Float>(digits: i64, scale: f64) -> T {
-    T::narrow(digits as f64 / scale)
+    let digits = f64::from_bits(ROUND.to_bits().wrapping_add_signed(digits)) - ROUND;
+    T::narrow(digits / scale)
 }
 
 /// The power of ten that brings back most of a sample, if that is most of it.

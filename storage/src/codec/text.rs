@@ -10,6 +10,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use zstd::bulk::{Compressor, Decompressor};
 
@@ -129,10 +130,30 @@ pub(super) fn describe(bytes: &[u8]) -> String {
     }
 }
 
+/// A cheap hash. Whoever picks values that collide makes at most [`DICTIONARY_MAX`] of them slow.
+#[derive(Default)]
+struct Fold(u64);
+
+impl Hasher for Fold {
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        for word in words.iter().chain([&last]) {
+            let product = u128::from(self.0 ^ u64::from_le_bytes(*word)) * 0x9e37_79b9_7f4a_7c15;
+            self.0 = product as u64 ^ (product >> 64) as u64;
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Distinct values in order of appearance and the code of each value, if they are few.
 fn dictionary<'a>(values: &[&'a [u8]]) -> Option<(Vec<&'a [u8]>, Vec<i64>)> {
     let most = DICTIONARY_MAX.min(values.len() / 2);
-    let mut index: HashMap<&[u8], i64> = HashMap::new();
+    let mut index: HashMap<&[u8], i64, BuildHasherDefault<Fold>> = HashMap::default();
     let (mut entries, mut codes) = (Vec::new(), Vec::with_capacity(values.len()));
     for value in values {
         let next = entries.len() as i64;
