@@ -306,3 +306,60 @@ fn newer_formats_and_encodings_are_refused_by_name() {
     let error = decode_longs(&bytes, 3, 0..3).unwrap_err();
     assert_eq!(error.to_string(), "integer vector has encoding 14, which this server does not know");
 }
+
+/// pco and zstd read bytes that are not ours to check; each flipped bit is an error or other values.
+#[test]
+fn damage_inside_foreign_formats_never_panics() {
+    let random = &mut StdRng::seed_from_u64(3);
+    let mut sizes = Vec::new();
+    for (data_type, shape, described) in [
+        (DataType::Double, 3, "pco"),
+        (DataType::Float, 3, "pco"),
+        (DataType::Double, 5, "pco"),
+        (DataType::Text, 6, "plain"),
+    ] {
+        let values = column(data_type, shape, 700, None, 11);
+        let mut bytes = Vec::new();
+        encode_column(&values, data_type, None, &mut bytes);
+        let encoding = &describe_column(&bytes, data_type, 700).unwrap()[0];
+        assert!(encoding.starts_with(described), "{data_type}: {encoding}");
+        for _ in 0..300 {
+            let mut damaged = bytes.clone();
+            // Most of what can go wrong is said in front.
+            let most = if random.random() { 120 } else { damaged.len() };
+            damaged[random.random_range(0..most)] ^= 1 << random.random_range(0..8);
+            let _ = decode_column(&damaged, data_type, Precision::Milli, 700, 0..700);
+        }
+        sizes.push(bytes.len());
+    }
+    assert!(sizes[3] < 700 * 20, "JSON of 60 bytes a row takes {} bytes", sizes[3]);
+}
+
+/// A few bytes that claim gigabytes are refused before anything is allocated for them.
+#[test]
+fn small_bytes_do_not_become_large_text() {
+    let value = vec![b'x'; VECTOR_BYTES_MAX / 512];
+    let mut constant = Vec::new();
+    text::encode(&[&value, &value], &mut constant);
+    let mut all = text::Values::with_capacity(1024);
+    let error = text::decode(&mut bytes::Reader::new(&constant, "vector"), 1024, &mut all).unwrap_err();
+    assert_eq!(error.to_string(), "vector is damaged: a vector of text is too large");
+
+    let mut dictionary = Vec::new();
+    let values: Vec<&[u8]> = (0..8).map(|row| if row % 2 < 1 { &value[..] } else { b"y" }).collect();
+    text::encode(&values, &mut dictionary);
+    // The codes of 8 values become those of 1,024, all of them long.
+    let mut codes = Vec::new();
+    int::encode(&[0, 1, 0, 1, 0, 1, 0, 1], &mut codes);
+    dictionary.truncate(dictionary.len() - codes.len());
+    int::encode(&[0; 1024], &mut dictionary);
+    let mut all = text::Values::with_capacity(1024);
+    let error = text::decode(&mut bytes::Reader::new(&dictionary, "vector"), 1024, &mut all).unwrap_err();
+    assert_eq!(error.to_string(), "vector is damaged: a vector of text is too large");
+
+    let mut lengths = vec![2];
+    int::encode(&[VECTOR_BYTES_MAX as i64; 1024], &mut lengths);
+    let mut all = text::Values::with_capacity(1024);
+    let error = text::decode(&mut bytes::Reader::new(&lengths, "vector"), 1024, &mut all).unwrap_err();
+    assert_eq!(error.to_string(), "vector is damaged: a vector of text is too large");
+}
