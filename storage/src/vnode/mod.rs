@@ -6,12 +6,39 @@
 //! `compact.rs`. What is no row (tables, tags, tombstones, outcomes for retries) is in `state.rs` and stored by
 //! `meta.rs`.
 
+mod apply;
+mod assemble;
+mod compact;
+mod flush;
+mod keys;
+mod last;
+mod memtable;
+mod merge;
+mod meta;
 mod options;
+mod overlay;
+mod registry;
+mod resolve;
+mod retry;
+mod run;
+mod run_writer;
+mod scan;
 mod scheduler;
+mod segment;
 mod snapshot;
+mod state;
+mod time_merge;
+mod tombstones;
+mod values;
+mod view;
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
@@ -22,8 +49,16 @@ use model::write::Tables;
 use model::{ColumnId, Sid, Suid, TimeRange};
 
 use crate::halt::Halt;
+use crate::kv::BlockStore;
+use crate::vnode::apply::Verdict;
+use crate::vnode::memtable::Memtable;
+use crate::vnode::run::Run;
+use crate::vnode::scheduler::Work;
+use crate::vnode::state::State;
 use crate::wal::Position;
 pub use options::{EnvOptions, StorageEnv, VnodeOptions};
+use parking_lot::{Condvar, Mutex, RwLock};
+use tokio::sync::watch;
 
 /// Batches of a scan. Dropping it ends the scan.
 pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch, Halt>> + Send>;
@@ -51,7 +86,43 @@ pub const FAILPOINTS: &[&str] = &[
 /// blocks on the disk, so not from an async one.
 pub struct Vnode {
     dir: PathBuf,
+    options: VnodeOptions,
+    env: Arc<StorageEnv>,
+    store: Arc<dyn BlockStore>,
+    inner: RwLock<Inner>,
+    /// One flush at a time; a checkpoint holds it too.
+    flushing: Mutex<()>,
+    /// One merge at a time.
+    merging: Mutex<()>,
+    /// Wakes an apply that waits for room in the memtable.
+    room: Condvar,
+    halted: Mutex<Option<Halt>>,
+    durable: watch::Sender<Option<Position>>,
+    me: Weak<Self>,
 }
+
+/// What changes while a vnode is open.
+struct Inner {
+    state: State,
+    /// Takes rows.
+    active: Memtable,
+    /// On its way to disk.
+    frozen: Option<Arc<Memtable>>,
+    /// Tables that were dropped before the freeze, whose drop is not on disk yet.
+    frozen_gone: BTreeMap<u32, Suid>,
+    /// By bucket, from oldest to newest.
+    runs: BTreeMap<i32, Vec<Arc<Run>>>,
+    /// Replaced runs that a scan may still read.
+    retired: Vec<Arc<Run>>,
+    next_run: u32,
+    /// Version of the last entry that is on disk.
+    durable_clock: u64,
+    /// The membership that is on disk.
+    durable_membership: Option<(Position, Bytes)>,
+}
+
+/// The memtable may grow to this many times its limit while a flush is under way; then apply waits.
+const MEMTABLE_EXCESS: usize = 3;
 
 /// What is known of a table by name.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,32 +168,57 @@ impl Vnode {
     ///
     /// If the disk fails, what is stored is damaged or of a newer format, or belongs to another vgroup.
     pub fn open(dir: &Path, options: VnodeOptions, env: Arc<StorageEnv>) -> Result<Arc<Self>, Halt> {
-        let _ = (dir, options, env);
-        todo!()
+        options.check();
+        snapshot::recover(dir)?;
+        let place = options::place(dir);
+        let store = env.open_store(dir)?;
+        let state = meta::load(&*store, &options, &place)?;
+        let runs = Run::find_all(&store, env.headers(), &place)?;
+        let watermark = state.applied;
+        let next_run = flush::next_run(&runs);
+        let vnode = Arc::new_cyclic(|me| Self {
+            dir: dir.to_path_buf(),
+            options,
+            env,
+            store,
+            inner: RwLock::new(Inner::new(state, next_run)),
+            flushing: Mutex::new(()),
+            merging: Mutex::new(()),
+            room: Condvar::new(),
+            halted: Mutex::new(None),
+            durable: watch::Sender::new(watermark),
+            me: me.clone(),
+        });
+        let runs = vnode.sort_out_runs(runs, watermark)?;
+        {
+            let mut inner = vnode.inner.write();
+            runs.into_iter().for_each(|run| inner.add_run(run));
+        }
+        Ok(vnode)
     }
 
     /// The last entry that was applied.
     #[must_use]
     pub fn applied(&self) -> Option<Position> {
-        todo!()
+        self.inner.read().state.applied
     }
 
     /// The membership that was applied last, as the caller encoded it, and where.
     #[must_use]
     pub fn membership(&self) -> Option<(Position, Bytes)> {
-        todo!()
+        self.inner.read().state.membership.clone()
     }
 
     /// The last entry whose effect is on disk: the log up to it is not needed any more by this vnode.
     #[must_use]
     pub fn durable(&self) -> Option<Position> {
-        todo!()
+        *self.durable.borrow()
     }
 
     /// Tells of each change of [`Vnode::durable`].
     #[must_use]
     pub fn watch_durable(&self) -> tokio::sync::watch::Receiver<Option<Position>> {
-        todo!()
+        self.durable.subscribe()
     }
 
     /// Applies an entry: all of it or, if it is rejected, nothing. An entry at or below [`Vnode::applied`] is passed over.
@@ -131,8 +227,36 @@ impl Vnode {
     ///
     /// If this replica cannot go on, also because of an earlier failure in the background.
     pub fn apply(&self, position: Position, entry: &Entry) -> Result<Applied, Halt> {
-        let _ = (position, entry);
-        todo!()
+        self.wait_for_room()?;
+        let verdict = {
+            let inner = self.inner.read();
+            if inner.state.applied.is_some_and(|applied| position.index <= applied.index) {
+                return Ok(inner.outcome_of(entry));
+            }
+            apply::plan(&inner.state, &self.options, entry)
+        };
+        let mut inner = self.inner.write();
+        let version = apply::next_version(&inner.state, entry);
+        let (applied, remember) = match verdict {
+            Verdict::Answer(applied) => (applied, false),
+            Verdict::Refused(applied) => (applied, true),
+            Verdict::Go(plan) => {
+                inner.state.epoch = inner.state.epoch.max(entry.epoch);
+                (inner.carry_out(plan, &self.options), true)
+            }
+        };
+        if remember && entry.stamp.writer != 0 {
+            let (most, window) = (self.options.retries_max, self.options.retry_window_ms);
+            inner.state.retries.put(entry.stamp, version, applied.clone(), most, window);
+        }
+        inner.state.clock = version;
+        inner.state.applied = Some(position);
+        let full = self.is_full(&inner.active);
+        drop(inner);
+        if full {
+            self.env.scheduler().request(self.work_handle());
+        }
+        Ok(applied)
     }
 
     /// Applies a change of membership, which means nothing here.
@@ -141,8 +265,13 @@ impl Vnode {
     ///
     /// As [`Vnode::apply`].
     pub fn apply_membership(&self, position: Position, membership: Bytes) -> Result<(), Halt> {
-        let _ = (position, membership);
-        todo!()
+        self.check()?;
+        let state = &mut self.inner.write().state;
+        if state.applied.is_none_or(|applied| position.index > applied.index) {
+            state.membership = Some((position, membership));
+            state.applied = Some(position);
+        }
+        Ok(())
     }
 
     /// Applies an entry that says nothing.
@@ -151,8 +280,12 @@ impl Vnode {
     ///
     /// As [`Vnode::apply`].
     pub fn apply_blank(&self, position: Position) -> Result<(), Halt> {
-        let _ = position;
-        todo!()
+        self.check()?;
+        let state = &mut self.inner.write().state;
+        if state.applied.is_none_or(|applied| position.index > applied.index) {
+            state.applied = Some(position);
+        }
+        Ok(())
     }
 
     /// Brings everything applied so far to disk and gives the new [`Vnode::durable`]. Blocks.
@@ -161,7 +294,7 @@ impl Vnode {
     ///
     /// If the disk fails; the vnode must be reopened then.
     pub fn flush(&self) -> Result<Option<Position>, Halt> {
-        todo!()
+        self.flush_now()
     }
 
     /// Merges runs where there are too many, and frees what no scan reads any more. Blocks. Gives how many merges ran.
@@ -170,7 +303,7 @@ impl Vnode {
     ///
     /// If the disk fails or a run is damaged.
     pub fn merge(&self) -> Result<usize, Halt> {
-        todo!()
+        self.merge_now(false)
     }
 
     /// Flushes, then merges every bucket into one run, which frees the space of deleted rows. Blocks.
@@ -179,7 +312,8 @@ impl Vnode {
     ///
     /// As [`Vnode::merge`].
     pub fn compact(&self) -> Result<(), Halt> {
-        todo!()
+        self.flush_now()?;
+        self.merge_now(true).map(drop)
     }
 
     /// Drops the buckets that lie below tick `floor` as a whole; rows of plain tables stay. Gives how many went.
@@ -188,8 +322,7 @@ impl Vnode {
     ///
     /// If the disk fails.
     pub fn drop_expired(&self, floor: i64) -> Result<usize, Halt> {
-        let _ = floor;
-        todo!()
+        self.drop_expired_now(floor)
     }
 
     /// Reads a consistent state: everything applied before the call and nothing after it.
@@ -198,15 +331,15 @@ impl Vnode {
     ///
     /// If the disk fails or a run is damaged; the iterator ends after its first error.
     pub fn scan(&self, request: ScanRequest) -> Result<Batches, Halt> {
-        let _ = request;
-        todo!()
+        self.check()?;
+        self.scan_now(request)
     }
 
     /// What each name means here; None for one that is no table.
     #[must_use]
     pub fn lookup(&self, names: &[String]) -> Vec<Option<SeriesInfo>> {
-        let _ = names;
-        todo!()
+        let inner = self.inner.read();
+        names.iter().map(|name| inner.state.by_name(name).map(|series| series.info())).collect()
     }
 
     /// What a DELETE of time ranges means now. Names that are no table of the relation are passed over.
@@ -215,8 +348,7 @@ impl Vnode {
     ///
     /// As [`Vnode::scan`].
     pub fn resolve_range(&self, suid: Suid, tables: &Tables, range: TimeRange) -> Result<ResolvedRange, Halt> {
-        let _ = (suid, tables, range);
-        todo!()
+        self.resolve_range_now(suid, tables, range)
     }
 
     /// What a DELETE of single rows means now: `ordinals[i]` is the table of `keys[i]`, as an index into `names`.
@@ -231,8 +363,7 @@ impl Vnode {
         ordinals: &[u32],
         keys: &[i64],
     ) -> Result<ResolvedKeys, Halt> {
-        let _ = (suid, names, ordinals, keys);
-        todo!()
+        self.resolve_keys_now(suid, names, ordinals, keys)
     }
 
     /// The position that a snapshot taken now would have: [`Vnode::durable`].
@@ -248,8 +379,11 @@ impl Vnode {
     ///
     /// If the disk fails.
     pub fn checkpoint(&self, dir: &Path) -> Result<Snapshot, Halt> {
-        let _ = dir;
-        todo!()
+        self.check()?;
+        let _paused = (self.flushing.lock(), self.merging.lock());
+        self.store.checkpoint(dir)?;
+        let membership = self.inner.read().durable_membership.clone();
+        Ok(Snapshot { position: self.durable(), membership })
     }
 
     /// Puts the checkpoint in `from` in the place of the vnode directory `to`, which must not be open: syncs the
@@ -265,31 +399,150 @@ impl Vnode {
     /// Bytes on disk.
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {
-        todo!()
+        self.store.bytes()
     }
 
     /// Rows that are not on disk yet.
     #[must_use]
     pub fn memtable_rows(&self) -> u64 {
-        todo!()
+        self.inner.read().memtable_size().0 as u64
     }
 
     /// Bytes of rows that are not on disk yet.
     #[must_use]
     pub fn memtable_bytes(&self) -> u64 {
-        todo!()
+        self.inner.read().memtable_size().1 as u64
     }
 
     /// Tables that exist.
     #[must_use]
     pub fn tables(&self) -> u64 {
-        todo!()
+        self.inner.read().state.tables() as u64
     }
 
     /// Its directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+}
+
+impl Vnode {
+    fn place(&self) -> String {
+        options::place(&self.dir)
+    }
+
+    /// Fails if something failed in the background.
+    fn check(&self) -> Result<(), Halt> {
+        self.halted.lock().as_ref().map_or(Ok(()), |halt| Err(halt.clone()))
+    }
+
+    /// After a failed flush it is unknown what is on disk: nothing is done any more.
+    fn halt(&self, halt: &Halt) {
+        tracing::error!(vnode = %self.place(), %halt, "the vnode stops");
+        self.halted.lock().get_or_insert_with(|| halt.clone());
+        self.room.notify_all();
+    }
+
+    fn is_full(&self, memtable: &Memtable) -> bool {
+        memtable.rows >= self.options.flush_rows_max || memtable.bytes >= self.options.flush_bytes_max
+    }
+
+    fn work_handle(&self) -> Weak<dyn Work> {
+        let me: Weak<Self> = self.me.clone();
+        me
+    }
+
+    /// Waits while the memtable is far over its limit and somebody works on it.
+    fn wait_for_room(&self) -> Result<(), Halt> {
+        let mut halted = self.halted.lock();
+        loop {
+            if let Some(halt) = &*halted {
+                return Err(halt.clone());
+            }
+            let crowded = {
+                let inner = self.inner.read();
+                inner.active.rows >= MEMTABLE_EXCESS.saturating_mul(self.options.flush_rows_max)
+                    || inner.active.bytes >= MEMTABLE_EXCESS.saturating_mul(self.options.flush_bytes_max)
+            };
+            if !crowded || !self.env.scheduler().is_active() {
+                return Ok(());
+            }
+            self.env.scheduler().request(self.work_handle());
+            // A bound on the wait, so that a missed wake-up costs little.
+            self.room.wait_for(&mut halted, Duration::from_millis(20));
+        }
+    }
+}
+
+impl Work for Vnode {
+    fn work(&self) {
+        let full = self.is_full(&self.inner.read().active);
+        let done = if full { self.flush_now().map(drop) } else { Ok(()) };
+        if let Err(halt) = done.and_then(|()| self.merge_now(false).map(drop)) {
+            self.halt(&halt);
+        }
+    }
+}
+
+impl Inner {
+    fn new(state: State, next_run: u32) -> Self {
+        Self {
+            durable_clock: state.clock,
+            durable_membership: state.membership.clone(),
+            state,
+            active: Memtable::default(),
+            frozen: None,
+            frozen_gone: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            retired: Vec::new(),
+            next_run,
+        }
+    }
+
+    fn add_run(&mut self, run: Arc<Run>) {
+        let runs = self.runs.entry(run.bucket).or_default();
+        let at = runs.partition_point(|other| other.header.version_max <= run.header.version_max);
+        runs.insert(at, run);
+    }
+
+    /// Rows and bytes that are not on disk.
+    fn memtable_size(&self) -> (usize, usize) {
+        let frozen = self.frozen.as_ref().map_or((0, 0), |frozen| (frozen.rows, frozen.bytes));
+        (self.active.rows + frozen.0, self.active.bytes + frozen.1)
+    }
+
+    /// What an entry that was applied before gave, as far as it is known.
+    fn outcome_of(&self, entry: &Entry) -> Applied {
+        match self.state.retries.find((entry.stamp.writer, entry.stamp.seq)) {
+            retry::Known::Outcome(applied) => applied,
+            _ => Applied::Done(model::write::Effect::default()),
+        }
+    }
+
+    /// Forgets deletes that no row waits for any more.
+    fn drop_spent_tombstones(&mut self) {
+        let clock = self.durable_clock;
+        let spent: Vec<(Suid, tombstones::Tombstones)> = self
+            .state
+            .all_tombstones()
+            .filter_map(|(suid, tombstones)| {
+                let runs: Vec<&Arc<Run>> =
+                    self.runs.values().flatten().chain(&self.retired).filter(|run| run.has(suid)).collect();
+                let mut rest = (**tombstones).clone();
+                rest.retain(|_, range, at| at > clock || runs.iter().any(|run| run.awaits(range, at)));
+                (rest.len() < tombstones.len()).then_some((suid, rest))
+            })
+            .collect();
+        for (suid, rest) in spent {
+            self.state.change_tombstones(suid, |tombstones| *tombstones = rest);
+        }
+    }
+
+    /// Tables whose drop is not on disk yet: their rows must not leave the disk before it.
+    fn undurable_gone(&self, suid: Suid) -> BTreeSet<u32> {
+        let gone = self.frozen_gone.iter().chain(&self.state.dirty.gone);
+        gone.filter(|(_, of)| **of == suid).map(|(sid, _)| *sid).collect()
     }
 }
 

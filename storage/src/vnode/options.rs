@@ -40,6 +40,13 @@ pub struct VnodeOptions {
 }
 
 impl VnodeOptions {
+    /// # Panics
+    ///
+    /// If a bucket has no length.
+    pub(crate) fn check(&self) {
+        assert!(self.duration_ticks > 0, "a bucket is at least one tick long");
+    }
+
     /// With every limit at its default, all of the hash space, and ten days to a bucket.
     #[must_use]
     pub fn new(vgroup: VgroupId, database: DatabaseId, precision: Precision) -> Self {

@@ -1,0 +1,238 @@
+//! Rows that are not on disk yet: the chunks of log entries as they came, sorted when somebody asks.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use arrow::array::{Array, ArrayRef, BooleanBufferBuilder, new_null_array};
+use arrow::buffer::BooleanBuffer;
+use model::command::ChunkColumn;
+use model::{ColumnId, Precision, Suid, TimeRange};
+
+/// Chunks of one level that are put together into one of the next: single-row inserts would make millions of chunks.
+const FAN_IN: usize = 32;
+/// Chunks of at least this many rows stay as they are.
+const CHUNK_ROWS_MAX: usize = 16_384;
+
+/// Rows of one relation in the order of their arrival.
+#[derive(Debug)]
+pub(crate) struct MemChunk {
+    /// Series of each row.
+    pub(crate) sids: Vec<u32>,
+    /// Key of each row.
+    pub(crate) keys: Vec<i64>,
+    /// Version of each row, or of all of them.
+    pub(crate) versions: Versions,
+    /// Columns without the key. One that is not here is absent in every row.
+    pub(crate) columns: Vec<ChunkColumn>,
+    /// Least and greatest sid.
+    pub(crate) sid_range: (u32, u32),
+    /// Least and greatest key.
+    pub(crate) key_range: TimeRange,
+    level: u8,
+    order: OnceLock<Option<Vec<u32>>>,
+}
+
+/// Versions of rows.
+#[derive(Clone, Debug)]
+pub(crate) enum Versions {
+    /// One for all.
+    One(u64),
+    /// One each.
+    Each(Vec<u64>),
+}
+
+impl Versions {
+    pub(crate) fn get(&self, row: usize) -> u64 {
+        match self {
+            Self::One(version) => *version,
+            Self::Each(versions) => versions[row],
+        }
+    }
+}
+
+impl MemChunk {
+    /// Rows that all have one version. At least one row.
+    pub(crate) fn new(sids: Vec<u32>, keys: Vec<i64>, version: u64, columns: Vec<ChunkColumn>) -> Self {
+        Self::with(sids, keys, Versions::One(version), columns, 0)
+    }
+
+    fn with(sids: Vec<u32>, keys: Vec<i64>, versions: Versions, columns: Vec<ChunkColumn>, level: u8) -> Self {
+        let sid_range = sids.iter().fold((u32::MAX, 0), |(low, high), sid| (low.min(*sid), high.max(*sid)));
+        let empty = TimeRange { min: i64::MAX, max: i64::MIN };
+        let key_range =
+            keys.iter().fold(empty, |range, key| TimeRange { min: range.min.min(*key), max: range.max.max(*key) });
+        Self { sids, keys, versions, columns, sid_range, key_range, level, order: OnceLock::new() }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Bytes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let columns: usize = self.columns.iter().map(|column| column.values.get_array_memory_size()).sum();
+        columns + self.rows() * 12 + 256
+    }
+
+    /// The rows by (sid, key, age), oldest first; None if that is how they came.
+    pub(crate) fn order(&self) -> Option<&[u32]> {
+        let sorted = self.order.get_or_init(|| {
+            let place = |row: u32| (self.sids[row as usize], self.keys[row as usize]);
+            let rows = self.rows() as u32;
+            if (1..rows).all(|row| place(row - 1) <= place(row)) {
+                return None;
+            }
+            let mut order: Vec<u32> = (0..rows).collect();
+            order.sort_by_key(|row| place(*row));
+            Some(order)
+        });
+        sorted.as_deref()
+    }
+
+    /// Whether some row lies in `first..=last`.
+    pub(crate) fn has_between(&self, first: (u32, i64), last: (u32, i64)) -> bool {
+        let order = self.order();
+        let place = |at: usize| {
+            let row = order.map_or(at, |order| order[at] as usize);
+            (self.sids[row], self.keys[row])
+        };
+        let (mut low, mut high) = (0, self.rows());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if place(middle) < first { low = middle + 1 } else { high = middle }
+        }
+        low < self.rows() && place(low) <= last
+    }
+
+    /// The rows for which `keep` says so; None if none is left.
+    pub(crate) fn retain(&self, keep: impl Fn(u32, i64) -> bool) -> Option<Self> {
+        let rows: Vec<u32> =
+            (0..self.rows() as u32).filter(|row| keep(self.sids[*row as usize], self.keys[*row as usize])).collect();
+        if rows.is_empty() {
+            return None;
+        }
+        let pick = |column: &ChunkColumn| {
+            let indices = arrow::array::UInt32Array::from(rows.clone());
+            let values = arrow::compute::take(&column.values, &indices, None).expect("rows are inside the chunk");
+            let absent =
+                column.absent.as_ref().map(|absent| rows.iter().map(|row| absent.value(*row as usize)).collect());
+            ChunkColumn { id: column.id, data_type: column.data_type, values, absent }
+        };
+        let columns = self.columns.iter().map(pick).collect();
+        let sids = rows.iter().map(|row| self.sids[*row as usize]).collect();
+        let keys = rows.iter().map(|row| self.keys[*row as usize]).collect();
+        let versions = Versions::Each(rows.iter().map(|row| self.versions.get(*row as usize)).collect());
+        Some(Self::with(sids, keys, versions, columns, self.level))
+    }
+
+    /// Several chunks as one, oldest first.
+    fn concat(chunks: &[Arc<Self>], precision: Precision) -> Self {
+        let mut ids: BTreeMap<ColumnId, model::DataType> = BTreeMap::new();
+        for column in chunks.iter().flat_map(|chunk| &chunk.columns) {
+            ids.insert(column.id, column.data_type);
+        }
+        let rows = chunks.iter().map(|chunk| chunk.rows()).sum();
+        let mut sids = Vec::with_capacity(rows);
+        let mut keys = Vec::with_capacity(rows);
+        let mut versions = Vec::with_capacity(rows);
+        for chunk in chunks {
+            sids.extend_from_slice(&chunk.sids);
+            keys.extend_from_slice(&chunk.keys);
+            versions.extend((0..chunk.rows()).map(|row| chunk.versions.get(row)));
+        }
+        let columns = ids.into_iter().map(|(id, data_type)| concat_column(chunks, id, data_type, precision)).collect();
+        let level = chunks.iter().map(|chunk| chunk.level).max().unwrap_or(0) + 1;
+        Self::with(sids, keys, Versions::Each(versions), columns, level)
+    }
+}
+
+fn concat_column(
+    chunks: &[Arc<MemChunk>],
+    id: ColumnId,
+    data_type: model::DataType,
+    precision: Precision,
+) -> ChunkColumn {
+    let wanted = data_type.arrow(precision);
+    let mut parts: Vec<ArrayRef> = Vec::with_capacity(chunks.len());
+    let mut absent = BooleanBufferBuilder::new(0);
+    for chunk in chunks {
+        let rows = chunk.rows();
+        match chunk.columns.iter().find(|column| column.id == id) {
+            Some(column) => {
+                parts.push(as_type(&column.values, &wanted));
+                match &column.absent {
+                    Some(bits) => absent.append_buffer(bits),
+                    None => absent.append_n(rows, false),
+                }
+            }
+            None => {
+                parts.push(new_null_array(&wanted, rows));
+                absent.append_n(rows, true);
+            }
+        }
+    }
+    let parts: Vec<&dyn Array> = parts.iter().map(|part| &**part).collect();
+    let values = arrow::compute::concat(&parts).expect("all parts have one type");
+    ChunkColumn { id, data_type, values, absent: some_set(absent.finish()) }
+}
+
+/// The bits, unless none is set.
+pub(crate) fn some_set(bits: BooleanBuffer) -> Option<BooleanBuffer> {
+    (bits.count_set_bits() > 0).then_some(bits)
+}
+
+/// An array of a column whose type was changed since. Types only ever become wider, so that nothing is lost; a value
+/// that fits nowhere becomes null.
+pub(crate) fn as_type(values: &ArrayRef, wanted: &arrow::datatypes::DataType) -> ArrayRef {
+    if values.data_type() == wanted {
+        return Arc::clone(values);
+    }
+    arrow::compute::cast(values, wanted).unwrap_or_else(|_| new_null_array(wanted, values.len()))
+}
+
+/// Chunks by relation, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Memtable {
+    pub(crate) relations: BTreeMap<Suid, Vec<Arc<MemChunk>>>,
+    pub(crate) rows: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Memtable {
+    pub(crate) fn push(&mut self, suid: Suid, chunk: MemChunk, precision: Precision) {
+        self.rows += chunk.rows();
+        self.bytes += chunk.bytes();
+        let chunks = self.relations.entry(suid).or_default();
+        chunks.push(Arc::new(chunk));
+        loop {
+            let level = chunks.last().map_or(0, |chunk| chunk.level);
+            let same = chunks
+                .iter()
+                .rev()
+                .take(FAN_IN)
+                .take_while(|chunk| chunk.level == level && chunk.rows() < CHUNK_ROWS_MAX)
+                .count();
+            if same < FAN_IN {
+                break;
+            }
+            let at = chunks.len() - FAN_IN;
+            let before: usize = chunks[at..].iter().map(|chunk| chunk.bytes()).sum();
+            let merged = MemChunk::concat(&chunks[at..], precision);
+            self.bytes = self.bytes + merged.bytes() - before;
+            chunks.truncate(at);
+            chunks.push(Arc::new(merged));
+        }
+    }
+
+    pub(crate) fn chunks(&self, suid: Suid) -> &[Arc<MemChunk>] {
+        self.relations.get(&suid).map_or(&[], Vec::as_slice)
+    }
+
+    /// Forgets the rows of a relation.
+    pub(crate) fn drop_relation(&mut self, suid: Suid) {
+        for chunk in self.relations.remove(&suid).unwrap_or_default() {
+            self.rows -= chunk.rows();
+            self.bytes -= chunk.bytes();
+        }
+    }
+}

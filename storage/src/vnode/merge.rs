@@ -1,0 +1,248 @@
+//! Merges sources of rows into one order: newest version wins, cell by cell.
+//!
+//! A [`Source`] gives [`Segment`]s that ascend by (sid, key). [`SeriesMerge`] keeps that order; `time_merge.rs` orders
+//! by key over all series. Both give [`Picks`]: which rows of which segments, not yet copied.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use crate::halt::Halt;
+use crate::vnode::segment::Segment;
+
+/// Gives segments that ascend by (sid, key), each behind the one before.
+pub(crate) trait Source: Send {
+    /// The next segment.
+    fn next(&mut self) -> Result<Option<Arc<Segment>>, Halt>;
+}
+
+/// A source of one segment.
+pub(crate) struct Once(pub(crate) Option<Arc<Segment>>);
+
+impl Source for Once {
+    fn next(&mut self) -> Result<Option<Arc<Segment>>, Halt> {
+        Ok(self.0.take())
+    }
+}
+
+/// Rows in their order, as places in segments.
+#[derive(Default)]
+pub(crate) struct Picks {
+    pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) items: Vec<Item>,
+    /// Rows of merged items, newest first.
+    pub(crate) merged: Vec<(u32, u32)>,
+    pub(crate) rows: usize,
+}
+
+/// One or more rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Item {
+    /// Consecutive rows of a segment.
+    Span {
+        /// Which segment.
+        segment: u32,
+        /// Its first row.
+        start: u32,
+        /// How many.
+        len: u32,
+    },
+    /// One row made of several versions: each cell is the newest one that is not absent.
+    Merged {
+        /// The first of its versions in [`Picks::merged`].
+        start: u32,
+        /// How many.
+        len: u32,
+    },
+}
+
+impl Picks {
+    /// The number of a segment in this batch.
+    pub(crate) fn number(&mut self, segment: &Arc<Segment>) -> u32 {
+        let known = self.segments.iter().rposition(|other| Arc::ptr_eq(other, segment));
+        let number = known.unwrap_or_else(|| {
+            self.segments.push(Arc::clone(segment));
+            self.segments.len() - 1
+        });
+        number as u32
+    }
+
+    pub(crate) fn span(&mut self, segment: &Arc<Segment>, start: usize, len: usize) {
+        let number = self.number(segment);
+        self.rows += len;
+        let (start, len) = (start as u32, len as u32);
+        if let Some(Item::Span { segment, start: from, len: before }) = self.items.last_mut()
+            && *segment == number
+            && *from + *before == start
+        {
+            *before += len;
+            return;
+        }
+        self.items.push(Item::Span { segment: number, start, len });
+    }
+
+    /// Adds one row, given all its versions.
+    pub(crate) fn row(&mut self, versions: &mut [Version]) {
+        versions.sort_unstable_by_key(|version| Reverse(version.age()));
+        let Some(newest) = versions.first() else { return };
+        if versions.len() == 1 || newest.segment.complete {
+            self.span(&newest.segment, newest.row, 1);
+            return;
+        }
+        let start = self.merged.len() as u32;
+        for version in versions.iter() {
+            let number = self.number(&version.segment);
+            self.merged.push((number, version.row as u32));
+        }
+        self.rows += 1;
+        self.items.push(Item::Merged { start, len: versions.len() as u32 });
+    }
+}
+
+/// One version of a row.
+pub(crate) struct Version {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) row: usize,
+    /// Among equal versions the later source is newer.
+    pub(crate) source: usize,
+}
+
+impl Version {
+    fn age(&self) -> (u64, usize, usize) {
+        (self.segment.versions.get(self.row), self.source, self.row)
+    }
+}
+
+struct Cursor {
+    source: Box<dyn Source>,
+    segment: Arc<Segment>,
+    row: usize,
+}
+
+/// Merges sources by (sid, key).
+pub(crate) struct SeriesMerge {
+    cursors: Vec<Option<Cursor>>,
+    /// Next row of each cursor.
+    heads: BinaryHeap<Reverse<((u32, i64), usize)>>,
+}
+
+impl SeriesMerge {
+    /// Of sources from oldest to newest.
+    pub(crate) fn new(sources: Vec<Box<dyn Source>>) -> Result<Self, Halt> {
+        let mut merge = Self { cursors: Vec::with_capacity(sources.len()), heads: BinaryHeap::new() };
+        for mut source in sources {
+            let cursor = source.next()?.map(|segment| Cursor { source, segment, row: 0 });
+            if let Some(cursor) = &cursor {
+                merge.heads.push(Reverse((cursor.segment.place(0), merge.cursors.len())));
+            }
+            merge.cursors.push(cursor);
+        }
+        Ok(merge)
+    }
+
+    /// The next rows: at most `rows`, none at the end.
+    pub(crate) fn next(&mut self, rows: usize) -> Result<Picks, Halt> {
+        let mut picks = Picks::default();
+        let mut versions = Vec::new();
+        while picks.rows < rows {
+            let Some(Reverse((place, at))) = self.heads.pop() else { break };
+            let next = self.heads.peek().map(|Reverse((place, _))| *place);
+            if next == Some(place) || self.repeats(at) {
+                self.take_row(place, at, &mut versions)?;
+                picks.row(&mut versions);
+                versions.clear();
+            } else {
+                self.take_span(at, next, rows - picks.rows, &mut picks)?;
+            }
+        }
+        Ok(picks)
+    }
+
+    fn cursor(&mut self, at: usize) -> &mut Cursor {
+        self.cursors[at].as_mut().expect("a cursor with a head is open")
+    }
+
+    /// Whether the head of a cursor has the same place as the row behind it.
+    fn repeats(&mut self, at: usize) -> bool {
+        let cursor = self.cursor(at);
+        !cursor.segment.repeats.is_empty() && cursor.segment.repeats.binary_search(&(cursor.row as u32)).is_ok()
+    }
+
+    /// All versions of the row at `place`, which is at the head of cursor `at` and perhaps of others.
+    fn take_row(&mut self, place: (u32, i64), at: usize, versions: &mut Vec<Version>) -> Result<(), Halt> {
+        let mut at = at;
+        loop {
+            let cursor = self.cursor(at);
+            let segment = Arc::clone(&cursor.segment);
+            let mut row = cursor.row;
+            while row < segment.rows() && segment.place(row) == place {
+                versions.push(Version { segment: Arc::clone(&segment), row, source: at });
+                row += 1;
+            }
+            self.advance(at, row)?;
+            match self.heads.peek() {
+                Some(Reverse((other, next))) if *other == place => at = *next,
+                _ => return Ok(()),
+            }
+            self.heads.pop();
+        }
+    }
+
+    /// Rows of one cursor up to the next head of another one.
+    fn take_span(&mut self, at: usize, next: Option<(u32, i64)>, rows: usize, picks: &mut Picks) -> Result<(), Halt> {
+        let cursor = self.cursor(at);
+        let (segment, start) = (Arc::clone(&cursor.segment), cursor.row);
+        let repeat = segment.repeats.partition_point(|row| (*row as usize) < start);
+        let stop = segment.repeats.get(repeat).map_or(segment.rows(), |row| *row as usize);
+        let stop = stop.min(start + rows).max(start + 1);
+        let end = match next {
+            None => stop,
+            Some(next) => gallop(start + 1, stop, |row| segment.place(row) < next),
+        };
+        picks.span(&segment, start, end - start);
+        self.advance(at, end)
+    }
+
+    /// Moves a cursor to `row`, and to the next segment when this one is used up.
+    fn advance(&mut self, at: usize, row: usize) -> Result<(), Halt> {
+        let cursor = self.cursor(at);
+        cursor.row = row;
+        if row == cursor.segment.rows() {
+            match cursor.source.next()? {
+                Some(segment) => {
+                    cursor.segment = segment;
+                    cursor.row = 0;
+                }
+                None => {
+                    self.cursors[at] = None;
+                    return Ok(());
+                }
+            }
+        }
+        let cursor = self.cursor(at);
+        let place = cursor.segment.place(cursor.row);
+        self.heads.push(Reverse((place, at)));
+        Ok(())
+    }
+}
+
+/// The first of `low..high` for which `before` does not hold, near `low` as a rule.
+fn gallop(low: usize, high: usize, before: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut step) = (low, 1);
+    let mut end = high;
+    while low < high {
+        let probe = (low + step - 1).min(high - 1);
+        if before(probe) {
+            low = probe + 1;
+            step *= 2;
+        } else {
+            end = probe;
+            break;
+        }
+    }
+    while low < end {
+        let middle = low + (end - low) / 2;
+        if before(middle) { low = middle + 1 } else { end = middle }
+    }
+    low
+}

@@ -1,0 +1,201 @@
+//! The state as it is stored: what changed since the last flush goes into one batch, with the watermark.
+
+use bytes::Bytes;
+use model::{DatabaseId, Precision, Suid, VgroupId};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::halt::Halt;
+use crate::kv::{BlockStore, MetaBatch};
+use crate::vnode::VnodeOptions;
+use crate::vnode::keys;
+use crate::vnode::registry::Series;
+use crate::vnode::retry::{Floor, Outcome, RetryChanges};
+use crate::vnode::state::State;
+use crate::vnode::tombstones::Tombstones;
+use crate::wal::Position;
+
+/// The newest format of meta and of run headers.
+pub(crate) const FORMAT: u32 = 1;
+
+/// What a vnode is made for; opening it as something else is refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Identity {
+    vgroup: VgroupId,
+    database: DatabaseId,
+    precision: Precision,
+    duration_ticks: i64,
+}
+
+/// Numbers that change with every flush.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Counters {
+    applied: Option<Position>,
+    membership: Option<(Position, Vec<u8>)>,
+    epoch: u64,
+    clock: u64,
+    next_sid: u32,
+}
+
+fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_stdvec(value).expect("plain data can always be encoded")
+}
+
+fn decode<T: DeserializeOwned>(place: &str, key: &[u8], bytes: &[u8]) -> Result<T, Halt> {
+    postcard::from_bytes(bytes)
+        .map_err(|error| Halt::corrupt(format!("{place}: meta {}: {error}", String::from_utf8_lossy(&key[..1]))))
+}
+
+/// What changed since the last call, to be written when the rows of the same entries are on disk.
+pub(crate) fn take_changes(state: &mut State) -> MetaBatch {
+    let mut batch = MetaBatch::default();
+    let dirty = std::mem::take(&mut state.dirty);
+    for sid in dirty.sids {
+        let key = keys::meta(b'S', &sid.to_be_bytes());
+        match state.by_sid(sid) {
+            Some(series) => batch.put(key, encode(&**series)),
+            None => batch.delete(key),
+        }
+    }
+    for suid in dirty.dropped {
+        batch.put(keys::meta(b'D', &suid.0.to_be_bytes()), Vec::new());
+    }
+    for suid in dirty.tombstones {
+        let key = keys::meta(b'T', &suid.0.to_be_bytes());
+        match state.tombstones(suid) {
+            Some(tombstones) => batch.put(key, encode(&*tombstones)),
+            None => batch.delete(key),
+        }
+    }
+    for suid in dirty.row_ids {
+        let key = keys::meta(b'P', &suid.0.to_be_bytes());
+        match state.row_ids.get(&suid) {
+            Some(next) => batch.put(key, encode(next)),
+            None => batch.delete(key),
+        }
+    }
+    put_retries(&mut batch, state.retries.take_changes());
+    batch.put(keys::meta(b'A', &[]), encode(&counters(state)));
+    batch
+}
+
+fn put_retries(batch: &mut MetaBatch, changes: RetryChanges) {
+    for ((writer, seq), outcome) in changes.outcomes {
+        let mut key = keys::meta(b'R', &writer.to_be_bytes());
+        key.extend_from_slice(&seq.to_be_bytes());
+        match outcome {
+            Some(outcome) => batch.put(key, encode(&outcome)),
+            None => batch.delete(key),
+        }
+    }
+    for (writer, floor) in changes.floors {
+        let key = keys::meta(b'W', &writer.to_be_bytes());
+        match floor {
+            Some(floor) => batch.put(key, encode(&floor)),
+            None => batch.delete(key),
+        }
+    }
+}
+
+fn counters(state: &State) -> Counters {
+    Counters {
+        applied: state.applied,
+        membership: state.membership.as_ref().map(|(position, bytes)| (*position, bytes.to_vec())),
+        epoch: state.epoch,
+        clock: state.clock,
+        next_sid: state.next_sid,
+    }
+}
+
+/// Reads the state of a store, or marks a new store as this vnode's.
+pub(crate) fn load(store: &dyn BlockStore, options: &VnodeOptions, place: &str) -> Result<State, Halt> {
+    let mut state = State::default();
+    let mut format = None;
+    store.visit_meta(&mut |key, value| {
+        match key.first() {
+            Some(b'F') => format = Some(value.to_vec()),
+            Some(_) => take_up(&mut state, place, key, value)?,
+            None => return Err(Halt::corrupt(format!("{place}: an empty meta key"))),
+        }
+        Ok(true)
+    })?;
+    let identity = Identity {
+        vgroup: options.vgroup,
+        database: options.database,
+        precision: options.precision,
+        duration_ticks: options.duration_ticks,
+    };
+    match format {
+        None => {
+            let mut batch = MetaBatch::default();
+            let mut value = FORMAT.to_le_bytes().to_vec();
+            value.extend(encode(&identity));
+            batch.put(keys::meta(b'F', &[]), value);
+            store.write_meta(batch)?;
+        }
+        Some(bytes) => check_identity(place, &bytes, &identity)?,
+    }
+    state.dirty = Default::default();
+    Ok(state)
+}
+
+fn check_identity(place: &str, bytes: &[u8], wanted: &Identity) -> Result<(), Halt> {
+    let Some((format, rest)) = bytes.split_first_chunk::<4>() else {
+        return Err(Halt::corrupt(format!("{place}: meta F")));
+    };
+    let format = u32::from_le_bytes(*format);
+    if format > FORMAT {
+        return Err(Halt::newer(place, format, FORMAT));
+    }
+    let found: Identity = decode(place, b"F", rest)?;
+    if found != *wanted {
+        return Err(Halt::corrupt(format!("{place} is of {found:?}, not of {wanted:?}")));
+    }
+    Ok(())
+}
+
+fn number<const N: usize>(place: &str, bytes: &[u8]) -> Result<[u8; N], Halt> {
+    bytes.try_into().map_err(|_| Halt::corrupt(format!("{place}: a meta key of {} bytes", bytes.len())))
+}
+
+fn take_up(state: &mut State, place: &str, key: &[u8], value: &[u8]) -> Result<(), Halt> {
+    let rest = &key[1..];
+    let suid = || Ok::<_, Halt>(Suid(u32::from_be_bytes(number(place, rest)?)));
+    match key[0] {
+        b'A' => {
+            let counters: Counters = decode(place, key, value)?;
+            state.applied = counters.applied;
+            state.membership = counters.membership.map(|(position, bytes)| (position, Bytes::from(bytes)));
+            state.epoch = counters.epoch;
+            state.clock = counters.clock;
+            state.next_sid = state.next_sid.max(counters.next_sid);
+        }
+        b'S' => {
+            let series: Series = decode(place, key, value)?;
+            state.load_series(series);
+        }
+        b'D' => {
+            state.dropped.insert(suid()?);
+        }
+        b'P' => {
+            state.row_ids.insert(suid()?, decode(place, key, value)?);
+        }
+        b'T' => {
+            let tombstones: Tombstones = decode(place, key, value)?;
+            state.load_tombstones(suid()?, tombstones);
+        }
+        b'R' => {
+            let rest: [u8; 24] = number(place, rest)?;
+            let (writer, seq) = rest.split_at(16);
+            let request = (u128::from_be_bytes(number(place, writer)?), u64::from_be_bytes(number(place, seq)?));
+            let outcome: Outcome = decode(place, key, value)?;
+            state.retries.load(request, outcome);
+        }
+        b'W' => {
+            let floor: Floor = decode(place, key, value)?;
+            state.retries.load_floor(u128::from_be_bytes(number(place, rest)?), floor);
+        }
+        other => return Err(Halt::corrupt(format!("{place}: a meta key of kind {other}"))),
+    }
+    Ok(())
+}

@@ -1,0 +1,305 @@
+//! Answers scan requests.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray, UInt32Array};
+use arrow::datatypes::{Int64Type, SchemaRef};
+use model::scan::{Order, Output, RowsRequest, ScanRequest, Series, StatisticsRequest, TagsRequest, statistics_schema};
+use model::{ColumnId, DataType, Precision, TimeRange};
+
+use crate::halt::Halt;
+use crate::vnode::assemble::per_series;
+use crate::vnode::merge::{Picks, SeriesMerge};
+use crate::vnode::overlay::{self, Overlaid};
+use crate::vnode::registry::{self, SeriesList};
+use crate::vnode::segment::{SeriesFilter, Wanted, WantedColumn};
+use crate::vnode::time_merge::TimeMerge;
+use crate::vnode::values::array_of;
+use crate::vnode::view::View;
+use crate::vnode::{BATCH_ROWS_MAX, Batches, Vnode};
+
+impl Vnode {
+    pub(super) fn scan_now(&self, request: ScanRequest) -> Result<Batches, Halt> {
+        match request {
+            ScanRequest::Rows(request) => Ok(Box::new(self.rows(request)?.map(|rows| Ok(rows?.batch)))),
+            ScanRequest::Tags(request) => Ok(Box::new(self.tags(request))),
+            ScanRequest::LastValues(request) => self.last_values(request),
+            ScanRequest::Statistics(request) => Ok(Box::new(std::iter::once(Ok(self.statistics(&request))))),
+        }
+    }
+
+    /// Starts a scan of rows.
+    pub(super) fn rows(&self, request: RowsRequest) -> Result<RowsScan, Halt> {
+        let prepared = self.prepare(&request);
+        RowsScan::start(&prepared, request)
+    }
+
+    /// Takes a view for a request, with its overlay and the series that it asks for.
+    pub(super) fn prepare(&self, request: &RowsRequest) -> Prepared {
+        let suid = request.relation.suid;
+        let mut names = overlay::names(&request.overlay, suid);
+        let of_overlay = names.len();
+        if let Series::Named(list) = &request.series {
+            names.extend(list.iter().map(String::as_str));
+        }
+        let (view, named) = self.view_and(suid, &names);
+        let overlaid = overlay::build(&view, &request.overlay, &named[..of_overlay]);
+        let series = match &request.series {
+            Series::All => match view.all_series() {
+                SeriesFilter::Set(sids) if !overlaid.tables.is_empty() => {
+                    let more = overlaid.tables.iter().map(|table| table.sid);
+                    SeriesFilter::Set(sids.iter().copied().chain(more).collect())
+                }
+                all => all,
+            },
+            Series::Sids(sids) => {
+                SeriesFilter::Set(sids.iter().map(|sid| sid.0).filter(|sid| view.list.get(*sid).is_some()).collect())
+            }
+            Series::Named(list) => {
+                let stored = named[of_overlay..].iter().flatten().filter(|series| series.suid == suid);
+                let held = overlaid.tables.iter().filter(|table| list.iter().any(|name| **name == *table.name));
+                let mut sids: Vec<u32> = stored.chain(held).map(|series| series.sid).collect();
+                sids.sort_unstable();
+                sids.dedup();
+                SeriesFilter::Set(sids.into())
+            }
+        };
+        Prepared { view, overlaid, series }
+    }
+
+    fn tags(&self, request: TagsRequest) -> impl Iterator<Item = Result<RecordBatch, Halt>> + Send + use<> {
+        let suid = request.relation.suid;
+        let names: Vec<&str> = match &request.series {
+            Series::Named(names) => names.iter().map(String::as_str).collect(),
+            _ => Vec::new(),
+        };
+        let (view, named) = self.view_and(suid, &names);
+        let mut tables: Vec<Arc<registry::Series>> = match &request.series {
+            Series::All => view.list.iter().cloned().collect(),
+            Series::Sids(sids) => sids.iter().filter_map(|sid| view.list.get(sid.0).cloned()).collect(),
+            Series::Named(_) => named.into_iter().flatten().filter(|series| series.suid == suid).collect(),
+        };
+        tables.sort_by_key(|series| series.sid);
+        tables.dedup_by_key(|series| series.sid);
+        let schema = request.schema();
+        let types: Vec<(ColumnId, DataType)> = request
+            .tags
+            .iter()
+            .filter_map(|id| request.relation.tags.iter().find(|tag| tag.id == *id))
+            .map(|tag| (tag.id, tag.data_type))
+            .collect();
+        let precision = request.precision;
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let part = &tables[at..(at + BATCH_ROWS_MAX).min(tables.len())];
+            at += part.len();
+            (!part.is_empty()).then(|| Ok(tags_batch(part, &schema, &types, precision)))
+        })
+    }
+
+    /// Counts what is stored.
+    fn statistics(&self, request: &StatisticsRequest) -> RecordBatch {
+        let view = self.view(request.relation.suid);
+        let stored = view.runs.iter().flat_map(|run| &run.header.relations).filter(|(suid, ..)| *suid == view.suid);
+        let (rows, bytes) = stored.fold((0, 0), |(rows, bytes), (_, r, b)| (rows + r, bytes + b));
+        let rows = rows + view.chunks.iter().map(|chunk| chunk.rows() as u64).sum::<u64>();
+        let one = |number: u64| Arc::new(Int64Array::from(vec![number as i64])) as ArrayRef;
+        batch(&statistics_schema(), vec![one(view.list.len() as u64), one(rows), one(bytes)], 1)
+    }
+}
+
+/// A request with its view.
+pub(super) struct Prepared {
+    pub(super) view: View,
+    pub(super) overlaid: Overlaid,
+    pub(super) series: SeriesFilter,
+}
+
+/// A scan of rows under way.
+pub(super) struct RowsScan {
+    merge: Merge,
+    output: Vec<Output>,
+    wanted: Arc<Wanted>,
+    schema: SchemaRef,
+    tables: Tables,
+    relation: Arc<model::schema::Relation>,
+    precision: Precision,
+    left: usize,
+    /// Most rows of the next batch.
+    pub(super) step: usize,
+    failed: bool,
+}
+
+/// Rows of a scan.
+pub(super) struct Rows {
+    pub(super) batch: RecordBatch,
+    pub(super) sids: Vec<u32>,
+}
+
+enum Merge {
+    Series(SeriesMerge),
+    Time(TimeMerge),
+}
+
+struct Tables {
+    stored: SeriesList,
+    held: Vec<Arc<registry::Series>>,
+}
+
+impl Tables {
+    fn get(&self, sid: u32) -> Option<&Arc<registry::Series>> {
+        self.stored.get(sid).or_else(|| self.held.iter().find(|series| series.sid == sid))
+    }
+}
+
+impl RowsScan {
+    pub(super) fn start(prepared: &Prepared, request: RowsRequest) -> Result<Self, Halt> {
+        let mut columns: Vec<WantedColumn> = Vec::new();
+        for output in &request.output {
+            if let Output::Column(id) = output
+                && *id != ColumnId::KEY
+                && let Some(column) = request.relation.columns.iter().find(|column| column.id == *id)
+                && !columns.iter().any(|want| want.id == *id)
+            {
+                columns.push(WantedColumn::new(*id, column.data_type, request.precision));
+            }
+        }
+        let mut tombstones = prepared.view.tombstones.clone();
+        if !prepared.overlaid.tombstones.is_empty() {
+            tombstones.push(Arc::new(prepared.overlaid.tombstones.clone()));
+        }
+        let wanted = Arc::new(Wanted { columns, series: prepared.series.clone(), range: request.range, tombstones });
+        // A limit counts rows before filters, so blocks may not be left out by them.
+        let filters = if request.limit.is_some() { &[][..] } else { &request.filters[..] };
+        let merge = start_merge(prepared, &wanted, filters, request.order)?;
+        Ok(Self {
+            merge,
+            schema: request.schema(),
+            output: request.output,
+            wanted,
+            tables: Tables { stored: prepared.view.list.clone(), held: prepared.overlaid.tables.clone() },
+            relation: request.relation,
+            precision: request.precision,
+            left: request.limit.unwrap_or(usize::MAX),
+            step: BATCH_ROWS_MAX,
+            failed: false,
+        })
+    }
+
+    fn next_rows(&mut self) -> Result<Option<Rows>, Halt> {
+        let most = self.left.min(self.step);
+        if most == 0 {
+            return Ok(None);
+        }
+        let picks = match &mut self.merge {
+            Merge::Series(merge) => merge.next(most)?,
+            Merge::Time(merge) => merge.next(most)?,
+        };
+        if picks.rows == 0 {
+            return Ok(None);
+        }
+        self.left -= picks.rows;
+        Ok(Some(self.assemble(&picks)))
+    }
+
+    fn assemble(&self, picks: &Picks) -> Rows {
+        let sids = picks.sids();
+        let columns = self.output.iter().map(|output| self.column(*output, picks, &sids)).collect();
+        Rows { batch: batch(&self.schema, columns, picks.rows), sids }
+    }
+
+    fn column(&self, output: Output, picks: &Picks, sids: &[u32]) -> ArrayRef {
+        match output {
+            Output::Column(ColumnId::KEY) => key_array(picks.keys(), &self.relation, self.precision),
+            Output::Column(id) => match self.wanted.columns.iter().position(|want| want.id == id) {
+                Some(at) => picks.column(at, &self.wanted.columns[at]).values,
+                None => panic!("{} has no column {id}", self.relation.name),
+            },
+            Output::Tag(id) => per_series(sids, |distinct| {
+                let tag = self.relation.tags.iter().find(|tag| tag.id == id).expect("the schema has checked it");
+                let null = model::Value::Null;
+                let value = |sid: &u32| self.tables.get(*sid).map_or(&null, |series| series.tag(id));
+                array_of(tag.data_type, self.precision, distinct.iter().map(value))
+            }),
+            Output::TableName => per_series(sids, |distinct| {
+                let name = |sid: &u32| self.tables.get(*sid).map_or("", |series| &*series.name);
+                Arc::new(StringArray::from_iter_values(distinct.iter().map(name)))
+            }),
+            Output::Sid => Arc::new(UInt32Array::from(sids.to_vec())),
+        }
+    }
+}
+
+impl Iterator for RowsScan {
+    type Item = Result<Rows, Halt>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let next = self.next_rows();
+        self.failed = next.is_err();
+        next.transpose()
+    }
+}
+
+fn start_merge(
+    prepared: &Prepared,
+    wanted: &Arc<Wanted>,
+    filters: &[model::scan::ColumnFilter],
+    order: Order,
+) -> Result<Merge, Halt> {
+    let more = &prepared.overlaid.chunks;
+    let empty =
+        TimeRange::is_empty(wanted.range) || matches!(&wanted.series, SeriesFilter::Set(sids) if sids.is_empty());
+    if empty {
+        return Ok(Merge::Series(SeriesMerge::new(Vec::new())?));
+    }
+    let by_series = match order {
+        Order::Any | Order::SeriesTime => true,
+        // Of one series both orders are the same.
+        Order::TimeAscending => wanted.series.single().is_some(),
+        Order::TimeDescending => false,
+    };
+    if by_series {
+        let sources = prepared.view.sources(wanted, filters, more)?;
+        return Ok(Merge::Series(SeriesMerge::new(sources)?));
+    }
+    let descending = order == Order::TimeDescending;
+    let pieces = prepared.view.pieces(wanted, filters, more, descending)?;
+    Ok(Merge::Time(TimeMerge::new(pieces, descending)))
+}
+
+/// Keys as the relation's first column has them, or as row ids.
+fn key_array(keys: Vec<i64>, relation: &model::schema::Relation, precision: Precision) -> ArrayRef {
+    let keys = PrimitiveArray::<Int64Type>::from(keys);
+    match relation.columns.iter().find(|column| column.id == ColumnId::KEY) {
+        Some(column) => arrow::compute::cast(&keys, &column.data_type.arrow(precision))
+            .expect("a key is a timestamp, which is an integer"),
+        None => Arc::new(keys),
+    }
+}
+
+/// A batch that may have no columns.
+pub(super) fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> RecordBatch {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options).expect("columns are made for the schema")
+}
+
+fn tags_batch(
+    tables: &[Arc<registry::Series>],
+    schema: &SchemaRef,
+    types: &[(ColumnId, DataType)],
+    precision: Precision,
+) -> RecordBatch {
+    let mut columns: Vec<ArrayRef> = vec![
+        Arc::new(UInt32Array::from_iter_values(tables.iter().map(|series| series.sid))),
+        Arc::new(StringArray::from_iter_values(tables.iter().map(|series| &*series.name))),
+        Arc::new(Int64Array::from_iter_values(tables.iter().map(|series| series.uid as i64))),
+        Arc::new(Int64Array::from_iter_values(tables.iter().map(|series| series.created_ms))),
+    ];
+    for (id, data_type) in types {
+        columns.push(array_of(*data_type, precision, tables.iter().map(|series| series.tag(*id))));
+    }
+    batch(schema, columns, tables.len())
+}

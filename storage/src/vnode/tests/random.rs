@@ -1,0 +1,393 @@
+//! Random histories: after every few steps the vnode must answer as a sorted map does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::command::{Applied, Operation, Target};
+use model::scan::{ColumnFilter, LastValuesRequest, Order, Output, ScanRequest, Series};
+use model::schema::RelationKind;
+use model::types::Value;
+use model::write::{Change, Keys, RowBatch, TableRef, Tables, WriteColumn};
+use model::{ColumnId, Suid, TimeRange};
+use proptest::prelude::*;
+
+use crate::vnode::tests::{Bench, Cell, chunk, columns, creation, relation, request};
+use crate::vnode::{EnvOptions, StorageEnv};
+
+const TABLES: usize = 5;
+const SUID: u32 = 7;
+
+type Row = (usize, i64, [Cell; 3]);
+
+#[derive(Clone, Debug)]
+enum Step {
+    Write(Vec<Row>),
+    /// Several operations in one entry: rows, a delete, rows.
+    Mixed(Vec<Row>, usize, TimeRange, Vec<Row>),
+    DeleteRange(Option<usize>, TimeRange),
+    DeleteKeys(Vec<(usize, i64)>),
+    DropTable(usize),
+    SetTag(usize, i64),
+    Flush,
+    Merge,
+    Compact,
+    Reopen,
+    Snapshot,
+}
+
+/// What must be there: rows by table and key, and tags.
+#[derive(Default)]
+struct Model {
+    rows: BTreeMap<(String, i64), [Cell; 3]>,
+    /// Tables in the order of their sids.
+    tables: Vec<String>,
+    tags: BTreeMap<String, i64>,
+}
+
+fn name(table: usize) -> String {
+    format!("t{table}")
+}
+
+impl Model {
+    fn create(&mut self, table: usize) {
+        let name = name(table);
+        if !self.tables.contains(&name) {
+            self.tables.push(name.clone());
+            self.tags.insert(name, table as i64);
+        }
+    }
+
+    fn write(&mut self, rows: &[Row]) {
+        for (table, key, cells) in rows {
+            self.create(*table);
+            let row = self.rows.entry((name(*table), *key)).or_insert([Cell::Null, Cell::Null, Cell::Null]);
+            for (old, new) in row.iter_mut().zip(cells) {
+                if *new != Cell::Absent {
+                    *old = new.clone();
+                }
+            }
+        }
+    }
+
+    fn delete(&mut self, table: Option<usize>, range: TimeRange) -> u64 {
+        let before = self.rows.len();
+        let of = table.map(name);
+        self.rows.retain(|(name, key), _| of.as_ref().is_some_and(|of| of != name) || !range.contains(*key));
+        (before - self.rows.len()) as u64
+    }
+
+    fn drop_table(&mut self, table: usize) -> bool {
+        let name = name(table);
+        self.rows.retain(|(of, _), _| *of != name);
+        self.tags.remove(&name);
+        let before = self.tables.len();
+        self.tables.retain(|of| *of != name);
+        self.tables.len() < before
+    }
+
+    fn lines(&self) -> Vec<Vec<String>> {
+        let mut lines = Vec::new();
+        for table in &self.tables {
+            for ((name, key), cells) in self.rows.range((table.clone(), i64::MIN)..=(table.clone(), i64::MAX)) {
+                let mut line = vec![name.clone(), key.to_string()];
+                line.extend(cells.iter().map(show));
+                line.push(self.tags[name].to_string());
+                lines.push(line);
+            }
+        }
+        lines
+    }
+}
+
+fn show(cell: &Cell) -> String {
+    match cell {
+        Cell::Absent | Cell::Null => "-".to_owned(),
+        Cell::Int(x) => x.to_string(),
+        Cell::Float(x) => x.to_string(),
+        Cell::Text(x) => x.clone(),
+    }
+}
+
+fn key(line: &[String]) -> i64 {
+    line[1].parse().expect("a number")
+}
+
+fn cells() -> impl Strategy<Value = [Cell; 3]> {
+    let a = prop_oneof![Just(Cell::Absent), Just(Cell::Null), (0..100i32).prop_map(Cell::Int)];
+    let b = prop_oneof![Just(Cell::Absent), Just(Cell::Null), "[a-c]{0,3}".prop_map(Cell::Text)];
+    let c = prop_oneof![Just(Cell::Absent), Just(Cell::Null), (0..9i32).prop_map(|x| Cell::Float(f64::from(x) / 4.0))];
+    (a, b, c).prop_map(|(a, b, c)| [a, b, c])
+}
+
+fn rows() -> impl Strategy<Value = Vec<Row>> {
+    let one = (0..TABLES, -120..320i64, cells());
+    prop_oneof![
+        4 => prop::collection::vec(one, 1..12),
+        // A stretch of one series, long enough for a block of its own.
+        1 => (0..TABLES, -100..0i64, 100..400usize, cells()).prop_map(|(table, from, count, cells)| {
+            (0..count as i64).map(|at| (table, from + at, cells.clone())).collect()
+        }),
+    ]
+}
+
+fn range() -> impl Strategy<Value = TimeRange> {
+    (-150..350i64, 0..200i64).prop_map(|(min, len)| TimeRange { min, max: min + len })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        10 => rows().prop_map(Step::Write),
+        1 => (rows(), 0..TABLES, range(), rows()).prop_map(|(a, table, range, b)| Step::Mixed(a, table, range, b)),
+        2 => (prop::option::of(0..TABLES), range()).prop_map(|(table, range)| Step::DeleteRange(table, range)),
+        2 => prop::collection::vec((0..TABLES, -120..320i64), 1..5).prop_map(Step::DeleteKeys),
+        1 => (0..TABLES).prop_map(Step::DropTable),
+        1 => (0..TABLES, 0..9i64).prop_map(|(table, tag)| Step::SetTag(table, tag)),
+        5 => Just(Step::Flush),
+        2 => Just(Step::Merge),
+        1 => Just(Step::Compact),
+        2 => Just(Step::Reopen),
+        1 => Just(Step::Snapshot),
+    ]
+}
+
+/// The write operation of rows, as a leader makes it: tables that it knows by sid, others by name.
+fn operation(bench: &Bench, rows: &[Row], fresh: bool) -> Operation {
+    let mut targets = Vec::new();
+    let mut seen: Vec<usize> = Vec::new();
+    let mut ordinals = Vec::new();
+    for (table, ..) in rows {
+        let at = seen.iter().position(|other| other == table).unwrap_or_else(|| {
+            let known = bench.vnode().lookup(&[name(*table)]).remove(0).filter(|_| !fresh);
+            targets.push(match known {
+                Some(info) => Target::Existing { uid: info.uid, sid: info.sid },
+                None => Target::Create(creation(&name(*table), *table as i64)),
+            });
+            seen.push(*table);
+            seen.len() - 1
+        });
+        ordinals.push(at as u32);
+    }
+    let keys = rows.iter().map(|(_, key, _)| *key).collect();
+    let cells: Vec<[Cell; 3]> = rows.iter().map(|(.., cells)| cells.clone()).collect();
+    let ordinals = if targets.len() == 1 { Vec::new() } else { ordinals };
+    chunk(SUID, targets, ordinals, keys, &cells)
+}
+
+fn run(bench: &mut Bench, model: &mut Model, step: &Step) {
+    match step {
+        Step::Write(rows) => {
+            let operation = operation(bench, rows, false);
+            let Applied::Done(effect) = bench.apply(vec![operation]) else { panic!("refused") };
+            model.write(rows);
+            assert_eq!(effect.written, rows.len() as u64);
+        }
+        Step::Mixed(before, table, range, after) => {
+            let tables = Tables::Named(vec![name(*table)]);
+            let resolved = bench.vnode().resolve_range(Suid(SUID), &tables, *range).expect("resolve");
+            let delete = Operation::DeleteRange {
+                suid: Suid(SUID),
+                sids: resolved.sids,
+                range: *range,
+                counted: resolved.counted,
+            };
+            let known = model.tables.contains(&name(*table));
+            let operations = vec![operation(bench, before, false), delete, operation(bench, after, true)];
+            assert!(matches!(bench.apply(operations), Applied::Done(_)));
+            model.write(before);
+            if known {
+                model.delete(Some(*table), *range);
+            }
+            model.write(after);
+        }
+        Step::DeleteRange(table, range) => {
+            let tables = table.map_or(Tables::All, |table| Tables::Named(vec![name(table)]));
+            let resolved = bench.vnode().resolve_range(Suid(SUID), &tables, *range).expect("resolve");
+            let counted = resolved.counted;
+            let operation = Operation::DeleteRange { suid: Suid(SUID), sids: resolved.sids, range: *range, counted };
+            bench.apply(vec![operation]);
+            assert_eq!(counted, model.delete(*table, *range), "rows counted by a delete");
+        }
+        Step::DeleteKeys(rows) => {
+            let names: Vec<String> = (0..TABLES).map(name).collect();
+            let ordinals: Vec<u32> = rows.iter().map(|(table, _)| *table as u32).collect();
+            let keys: Vec<i64> = rows.iter().map(|(_, key)| *key).collect();
+            let resolved = bench.vnode().resolve_keys(Suid(SUID), &names, &ordinals, &keys).expect("resolve");
+            let counted = resolved.counted;
+            let operation =
+                Operation::DeleteKeys { suid: Suid(SUID), sids: resolved.sids, keys: resolved.keys, counted };
+            bench.apply(vec![operation]);
+            let gone = rows.iter().map(|(table, key)| model.delete(Some(*table), TimeRange { min: *key, max: *key }));
+            assert_eq!(counted, gone.sum::<u64>(), "rows counted by a delete");
+        }
+        Step::DropTable(table) => {
+            let operation = Operation::DropTables { suid: Suid(SUID), names: vec![name(*table)] };
+            let done = matches!(bench.apply(vec![operation]), Applied::Done(_));
+            assert_eq!(done, model.drop_table(*table));
+        }
+        Step::SetTag(table, tag) => {
+            let values = vec![(ColumnId(9), Value::Int(*tag))];
+            bench.apply(vec![Operation::SetTags { suid: Suid(SUID), name: name(*table), values }]);
+            model.tags.entry(name(*table)).and_modify(|old| *old = *tag);
+        }
+        Step::Flush => drop(bench.vnode().flush().expect("flush")),
+        Step::Merge => drop(bench.vnode().merge().expect("merge")),
+        Step::Compact => bench.vnode().compact().expect("compact"),
+        Step::Reopen => bench.reopen(),
+        Step::Snapshot => bench.move_to_snapshot(),
+    }
+}
+
+/// Compares every kind of scan with the model.
+fn check(bench: &Bench, model: &Model, probe: (TimeRange, usize)) {
+    let relation = relation(SUID, RelationKind::Super);
+    let rows = |request| bench.scan(ScanRequest::Rows(request));
+    let all = model.lines();
+    assert_eq!(rows(request(&relation, Order::SeriesTime)), all, "by series");
+    let mut by_time = all.clone();
+    by_time.sort_by_key(|line| key(line));
+    assert_eq!(rows(request(&relation, Order::TimeAscending)), by_time, "by time");
+    let mut newest_first = all.clone();
+    newest_first.sort_by_key(|line| std::cmp::Reverse(key(line)));
+    assert_eq!(rows(request(&relation, Order::TimeDescending)), newest_first, "by time, descending");
+
+    let (range, limit) = probe;
+    let chosen = [name(1), name(3), "nobody".to_owned()];
+    for order in [Order::SeriesTime, Order::TimeAscending, Order::TimeDescending] {
+        let mut request = request(&relation, order);
+        request.range = range;
+        request.series = Series::Named(Arc::from(chosen.as_slice()));
+        request.limit = Some(limit);
+        let mut expected: Vec<_> =
+            all.iter().filter(|line| range.contains(key(line)) && chosen.contains(&line[0])).cloned().collect();
+        match order {
+            Order::TimeAscending => expected.sort_by_key(|line| key(line)),
+            Order::TimeDescending => expected.sort_by_key(|line| std::cmp::Reverse(key(line))),
+            _ => {}
+        }
+        expected.truncate(limit);
+        assert_eq!(rows(request), expected, "{order:?} of some series in {range:?}");
+    }
+
+    let mut filtered = request(&relation, Order::Any);
+    filtered.filters = vec![ColumnFilter { column: ColumnId(1), min: Some(Value::Int(50)), max: None }];
+    let satisfies = |line: &&Vec<String>| line[2].parse::<i32>().is_ok_and(|a| a >= 50);
+    let found = rows(filtered);
+    let found: Vec<_> = found.iter().filter(satisfies).collect();
+    assert_eq!(found, all.iter().filter(satisfies).collect::<Vec<_>>(), "with a filter");
+
+    check_last(bench, &all, &relation);
+}
+
+fn check_last(bench: &Bench, all: &[Vec<String>], relation: &Arc<model::schema::Relation>) {
+    let mut last: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut newest: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for line in all {
+        let row = newest.entry(&line[0]).or_insert_with(|| line.clone());
+        for (old, new) in row.iter_mut().zip(line) {
+            if new != "-" {
+                old.clone_from(new);
+            }
+        }
+        last.insert(&line[0], line.clone());
+    }
+    for (per_column, expected) in [(false, last), (true, newest)] {
+        let rows = request(relation, Order::Any);
+        let mut found = bench.scan(ScanRequest::LastValues(LastValuesRequest { rows, per_column }));
+        found.sort();
+        assert_eq!(found, expected.into_values().collect::<Vec<_>>(), "last, per column: {per_column}");
+    }
+}
+
+/// A scan with an overlay must answer as if the overlay had been written.
+fn check_overlay(bench: &Bench, model: &mut Model, held: &[Row], range: TimeRange) {
+    let relation = relation(SUID, RelationKind::Super);
+    let mut changes = vec![Arc::new(Change::DeleteRange { suid: Suid(SUID), tables: Tables::All, range })];
+    model.delete(None, range);
+    for (table, key, cells) in held {
+        let rows = RowBatch {
+            suid: Suid(SUID),
+            version: 1,
+            tables: vec![TableRef { name: name(*table), create: Some(vec![(ColumnId(9), Value::Int(*table as i64))]) }],
+            ordinals: Vec::new(),
+            keys: Keys::Given(vec![*key]),
+            columns: columns(std::slice::from_ref(cells))
+                .into_iter()
+                .map(|c| WriteColumn { id: c.id, data_type: c.data_type, values: c.values, absent: c.absent })
+                .collect(),
+        };
+        changes.push(Arc::new(Change::Rows(rows)));
+    }
+    model.write(held);
+    for order in [Order::SeriesTime, Order::TimeDescending] {
+        let mut request = request(&relation, order);
+        request.overlay = changes.clone();
+        let mut expected = model.lines();
+        if order == Order::TimeDescending {
+            expected.sort_by_key(|line| std::cmp::Reverse(key(line)));
+        }
+        assert_eq!(bench.scan(ScanRequest::Rows(request)), expected, "with an overlay, {order:?}");
+    }
+}
+
+fn history(bench: &mut Bench, steps: &[Step], probe: (TimeRange, usize), held: &[Row]) {
+    let mut model = Model::default();
+    for (number, step) in steps.iter().enumerate() {
+        run(bench, &mut model, step);
+        if number % 7 == 6 {
+            check(bench, &model, probe);
+        }
+    }
+    check(bench, &model, probe);
+    assert_eq!(bench.vnode().tables(), model.tables.len() as u64);
+    bench.reopen();
+    check(bench, &model, probe);
+    check_overlay(bench, &mut model, held, probe.0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn in_memory(
+        steps in prop::collection::vec(step(), 1..40),
+        probe in (range(), 1..30usize),
+        held in rows(),
+    ) {
+        let mut bench = Bench::new(StorageEnv::in_memory(), std::path::Path::new("/memory/vnode"));
+        history(&mut bench, &steps, probe, &held);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
+
+    #[test]
+    fn on_rocksdb(
+        steps in prop::collection::vec(step(), 20..40),
+        probe in (range(), 1..30usize),
+        held in rows(),
+    ) {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let options = EnvOptions { block_cache_bytes: 8 << 20, header_bytes_max: 1, workers: 0 };
+        let env = StorageEnv::new(&options).expect("environment");
+        let mut bench = Bench::new(env, &root.path().join("vnode"));
+        history(&mut bench, &steps, probe, &held);
+    }
+}
+
+#[test]
+fn a_sid_is_never_given_out_twice() {
+    let mut bench = Bench::new(StorageEnv::in_memory(), std::path::Path::new("/memory/vnode"));
+    let rows = |table| [(table, 1, [Cell::Int(1), Cell::Null, Cell::Null])];
+    let first = operation(&bench, &rows(0), false);
+    bench.apply(vec![first]);
+    let stale = operation(&bench, &rows(0), false);
+    bench.apply(vec![Operation::DropTables { suid: Suid(SUID), names: vec![name(0)] }]);
+    let again = operation(&bench, &rows(0), false);
+    bench.apply(vec![again]);
+    assert_eq!(bench.apply(vec![stale]), Applied::Rejected(model::command::Rejection::Stale));
+    let relation = relation(SUID, RelationKind::Super);
+    let mut request = request(&relation, Order::SeriesTime);
+    request.output = vec![Output::Sid];
+    assert_eq!(bench.scan(ScanRequest::Rows(request)), [["1"]]);
+}

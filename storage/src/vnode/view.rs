@@ -1,0 +1,216 @@
+//! A consistent view of one relation: what a scan reads while writes go on.
+
+use std::sync::Arc;
+
+use model::scan::ColumnFilter;
+use model::types::Value;
+use model::{Suid, TimeRange};
+
+use crate::halt::Halt;
+use crate::vnode::Vnode;
+use crate::vnode::flush::chunk_sources;
+use crate::vnode::memtable::MemChunk;
+use crate::vnode::merge::Source;
+use crate::vnode::registry::{Series, SeriesList};
+use crate::vnode::run::{Block, Run, RunSource};
+use crate::vnode::segment::{Segment, SeriesFilter, Wanted};
+use crate::vnode::state::FIRST_ROW_ID;
+use crate::vnode::time_merge::Piece;
+use crate::vnode::tombstones::Tombstones;
+
+/// One relation at one moment.
+pub(super) struct View {
+    pub(super) suid: Suid,
+    pub(super) list: SeriesList,
+    pub(super) tombstones: Vec<Arc<Tombstones>>,
+    /// Oldest first.
+    pub(super) chunks: Vec<Arc<MemChunk>>,
+    /// Oldest first.
+    pub(super) runs: Vec<Arc<Run>>,
+    /// Sids from here on belong to no table yet.
+    pub(super) next_sid: u32,
+    /// Row ids from here on belong to no row yet.
+    pub(super) next_row_id: i64,
+    /// Whether stored rows may belong to dropped tables.
+    gaps: bool,
+}
+
+impl Vnode {
+    /// The relation as it is now.
+    pub(super) fn view(&self, suid: Suid) -> View {
+        self.view_and(suid, &[]).0
+    }
+
+    /// The relation as it is now, and what some names mean at the same moment.
+    pub(super) fn view_and(&self, suid: Suid, names: &[&str]) -> (View, Vec<Option<Arc<Series>>>) {
+        let inner = self.inner.read();
+        let frozen = inner.frozen.iter().flat_map(|frozen| frozen.chunks(suid));
+        let chunks = frozen.chain(inner.active.chunks(suid)).cloned().collect();
+        let mut runs: Vec<Arc<Run>> =
+            inner.runs.values().flatten().filter(|run| run.has(suid)).map(Arc::clone).collect();
+        runs.sort_by_key(|run| run.header.version_max);
+        let view = View {
+            suid,
+            list: inner.state.relation(suid),
+            tombstones: inner.state.tombstones(suid).into_iter().collect(),
+            chunks,
+            runs,
+            next_sid: inner.state.next_sid,
+            next_row_id: inner.state.row_ids.get(&suid).copied().unwrap_or(FIRST_ROW_ID),
+            gaps: inner.state.has_gaps(),
+        };
+        let named = names.iter().map(|name| inner.state.by_name(name).cloned()).collect();
+        (view, named)
+    }
+}
+
+/// The blocks of a run that a reader wants.
+type RunBlocks = (Arc<Run>, Vec<Arc<Block>>);
+
+impl View {
+    /// Every table of the relation.
+    pub(super) fn all_series(&self) -> SeriesFilter {
+        if self.gaps {
+            SeriesFilter::Set(self.list.iter().map(|series| series.sid).collect())
+        } else {
+            SeriesFilter::All
+        }
+    }
+
+    /// What the view gives by (sid, key), oldest first, and then some more chunks.
+    pub(super) fn sources(
+        &self,
+        wanted: &Arc<Wanted>,
+        filters: &[ColumnFilter],
+        more: &[Arc<MemChunk>],
+    ) -> Result<Vec<Box<dyn Source>>, Halt> {
+        let mut sources: Vec<Box<dyn Source>> = Vec::new();
+        for (run, blocks) in self.blocks(wanted, filters, more)? {
+            let blocks = blocks.into_iter();
+            sources.push(Box::new(RunSource { run, blocks, wanted: Arc::clone(wanted) }));
+        }
+        sources.extend(chunk_sources(&self.chunks, wanted));
+        sources.extend(chunk_sources(more, wanted));
+        Ok(sources)
+    }
+
+    /// What the view gives by key, and some more chunks.
+    pub(super) fn pieces(
+        &self,
+        wanted: &Arc<Wanted>,
+        filters: &[ColumnFilter],
+        more: &[Arc<MemChunk>],
+        descending: bool,
+    ) -> Result<Vec<Piece>, Halt> {
+        let due = |keys: TimeRange| {
+            let keys = keys.intersect(wanted.range);
+            if descending { keys.max } else { keys.min }
+        };
+        let mut pieces = Vec::new();
+        let mut source = 0;
+        for (run, blocks) in self.blocks(wanted, filters, more)? {
+            source += 1;
+            for block in blocks {
+                let (run, wanted) = (Arc::clone(&run), Arc::clone(wanted));
+                let due = due(block.keys());
+                pieces.push(Piece { due, source, load: Box::new(move || run.read(&block, &wanted)) });
+            }
+        }
+        for chunk in self.chunks.iter().chain(more).filter(|chunk| wanted.overlaps(chunk.sid_range, chunk.key_range)) {
+            source += 1;
+            let (chunk, wanted) = (Arc::clone(chunk), Arc::clone(wanted));
+            let due = due(chunk.key_range);
+            let load = Box::new(move || Ok(Segment::of_chunk(&chunk, &wanted).map(Arc::new)));
+            pieces.push(Piece { due, source, load });
+        }
+        Ok(pieces)
+    }
+
+    fn blocks(
+        &self,
+        wanted: &Wanted,
+        filters: &[ColumnFilter],
+        more: &[Arc<MemChunk>],
+    ) -> Result<Vec<RunBlocks>, Halt> {
+        let mut all: Vec<RunBlocks> = Vec::new();
+        for run in self.runs.iter().filter(|run| run.header.key_range.overlaps(wanted.range)) {
+            let mut blocks = run.blocks(self.suid)?;
+            blocks.retain(|block| wanted.overlaps(block.sids(), block.keys()));
+            if !blocks.is_empty() {
+                all.push((Arc::clone(run), blocks));
+            }
+        }
+        if !filters.is_empty() {
+            let chunks: Vec<&Arc<MemChunk>> = self.chunks.iter().chain(more).collect();
+            let excluded: Vec<Vec<bool>> =
+                (0..all.len()).map(|at| excluded(&all, at, &chunks, wanted, filters)).collect();
+            for ((_, blocks), excluded) in all.iter_mut().zip(excluded) {
+                let mut excluded = excluded.into_iter();
+                blocks.retain(|_| !excluded.next().unwrap_or(false));
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// Which blocks of run `at` hold no row that satisfies the filters. Statistics speak for a block alone, so a block
+/// counts only if no other source has rows among its own.
+fn excluded(
+    all: &[RunBlocks],
+    at: usize,
+    chunks: &[&Arc<MemChunk>],
+    wanted: &Wanted,
+    filters: &[ColumnFilter],
+) -> Vec<bool> {
+    let alone = |block: &Block| {
+        let (first, last) = (block.first(), block.last());
+        let others = all.iter().enumerate().filter(|(other, _)| *other != at);
+        let by_run = others.map(|(_, (_, blocks))| {
+            let next = blocks.partition_point(|other| other.last() < first);
+            blocks.get(next).is_some_and(|other| other.first() <= last)
+        });
+        !by_run.into_iter().any(|overlaps| overlaps)
+            && !chunks
+                .iter()
+                .any(|chunk| wanted.overlaps(chunk.sid_range, chunk.key_range) && chunk.has_between(first, last))
+    };
+    let fails = |block: &Block| filters.iter().any(|filter| fails(block, wanted, filter));
+    all[at].1.iter().map(|block| fails(block) && alone(block)).collect()
+}
+
+/// Whether no value of the block can satisfy the filter.
+fn fails(block: &Block, wanted: &Wanted, filter: &ColumnFilter) -> bool {
+    let Some(column) = block.header.column(filter.column) else {
+        // Absent everywhere: NULL satisfies nothing. Of the key the range speaks.
+        return filter.column != model::ColumnId::KEY;
+    };
+    let now = wanted.columns.iter().find(|want| want.id == filter.column);
+    let same = now
+        .is_none_or(|now| now.data_type == column.data_type || (now.data_type.is_text() && column.data_type.is_text()));
+    let statistics = &column.statistics;
+    if !same || !statistics.usable() || statistics.nan {
+        return false;
+    }
+    if statistics.count == 0 {
+        return true;
+    }
+    let below = |least: &Option<Value>, most: &Option<Value>| match (least, most) {
+        (Some(least), Some(most)) => less(most, least),
+        _ => false,
+    };
+    below(&filter.min, &statistics.max) || below(&statistics.min, &filter.max)
+}
+
+/// Whether `a < b` for certain.
+fn less(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Bool(a), Value::Bool(b)) => a < b,
+        (Value::Int(a), Value::Int(b)) => a < b,
+        (Value::UInt(a), Value::UInt(b)) => a < b,
+        (Value::Float(a), Value::Float(b)) => a < b,
+        (Value::Decimal(a), Value::Decimal(b)) => a < b,
+        (Value::Text(a), Value::Text(b)) => a < b,
+        (Value::Bytes(a), Value::Bytes(b)) => a < b,
+        _ => false,
+    }
+}
