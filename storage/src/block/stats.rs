@@ -26,14 +26,14 @@ pub struct Statistics {
     pub absent: u32,
     /// Whether some value is NaN. NaN is left out of `min` and `max`, not of `sum`.
     pub nan: bool,
-    /// Least value; of floats by IEEE 754's total order. None if there is none, or it is text or bytes too long to keep.
+    /// Least value; of floats by IEEE 754's total order. None if there is none, or it is too long to keep.
     pub min: Option<Value>,
     /// Greatest value; None as for `min`, and both are None or neither.
     pub max: Option<Value>,
     /// Sum of the values; None if the type has none (text, time, bytes) or it overflows (DECIMAL).
     pub sum: Option<Sum>,
-    /// The cell of the block's first row, [`Value::Null`] if it is NULL or absent. None if the block has several series,
-    /// or the value is too long to keep.
+    /// The cell of the block's first row, [`Value::Null`] if it is NULL or absent. None if the block has several
+    /// series, or the value is too long to keep.
     pub first: Option<Value>,
     /// The cell of the block's last row, as `first`.
     pub last: Option<Value>,

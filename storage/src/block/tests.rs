@@ -164,7 +164,7 @@ proptest! {
     }
 }
 
-/// A meter: a tick every second with jitter, a temperature with two decimals that drifts, a state that changes now and then.
+/// A meter: a tick every second with jitter, a drifting temperature of two decimals, a state that changes at times.
 fn meter(count: usize) -> Rows {
     let random = &mut StdRng::seed_from_u64(1);
     let mut temperature = 2150_i64;
