@@ -18,3 +18,6 @@ pub mod world;
 pub use node::{Node, StartError};
 pub use settings::Settings;
 pub use world::World;
+
+#[cfg(test)]
+mod tests;

@@ -142,9 +142,29 @@ impl Node {
         }
         self.mnode.stop().await;
         self.env.stop();
+        let mut lasts: storage::files::boot::Lasts =
+            replicas.iter().map(|replica| (replica.id(), replica.group.last())).collect();
+        lasts.insert(VgroupId::MNODE, self.mnode.last());
         self.wal.sync().await?;
         self.wal.close().await?;
-        self.boot.leave()
+        self.boot.leave(&lasts)
+    }
+
+    /// Stops without a flush, a sync or a marker, as a process that dies.
+    #[cfg(test)]
+    pub(crate) async fn abandon(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.stop.send_replace(true);
+        let tasks: Vec<JoinHandle<()>> = std::mem::take(&mut *self.tasks.lock());
+        for task in tasks {
+            task.await.expect("ends");
+        }
+        let replicas: Vec<Arc<Replica>> = self.replicas.read().values().cloned().collect();
+        for replica in replicas {
+            replica.stop().await;
+        }
+        self.mnode.stop().await;
+        self.env.stop();
     }
 
     /// The newest catalog that is applied here.

@@ -61,6 +61,13 @@ pub trait Disk: Send + Sync {
     ///
     /// If the block store cannot start.
     fn vnodes(&self, settings: &Settings) -> Result<Arc<StorageEnv>, Halt>;
+
+    /// The system's name for the time since the machine was last started: another one after a power loss.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not tell.
+    fn boot_id(&self) -> Result<String, Halt>;
 }
 
 /// The file system.
@@ -77,6 +84,10 @@ impl Disk for RealDisk {
         let options =
             EnvOptions { block_cache_bytes: cache, workers: settings.worker_threads, ..EnvOptions::default() };
         StorageEnv::new(&options)
+    }
+
+    fn boot_id(&self) -> Result<String, Halt> {
+        storage::files::boot::machine_boot_id()
     }
 }
 

@@ -217,3 +217,6 @@ fn gone(id: DatabaseId) -> model::Error {
     error!(InvalidCatalogName, "database {id} does not exist")
         .with_detail("It was dropped while the statement was on its way")
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,7 +52,11 @@ impl Node {
     /// ALTER DATABASE may have changed when the log is synced.
     fn follow_options(&self, catalog: &Catalog, vgroup: &Vgroup, replica: &Replica) {
         if let Some(database) = catalog.database_by_id(vgroup.database) {
-            replica.group.store.set_policy(database.options.fsync_policy());
+            let policy = database.options.fsync_policy();
+            match self.boot.note(policy) {
+                Ok(()) => replica.group.store.set_policy(policy),
+                Err(error) => tracing::error!(vgroup = %vgroup.id, %error, "the WAL level stays as it was"),
+            }
         }
     }
 
@@ -93,7 +97,7 @@ impl Node {
         let (path, env) = (directory.clone(), self.env.clone());
         let opened = tokio::task::spawn_blocking(move || Shard::open(path, options, env)).await;
         let shard = opened.map_err(io::Error::other)??;
-        let doubtful = self.boot.doubtful && policy != FsyncPolicy::Always;
+        let doubtful = self.boot.doubtful(vgroup.id, policy, store.log())?;
         let parts = Parts {
             id: vgroup.id,
             replica,

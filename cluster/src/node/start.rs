@@ -13,8 +13,8 @@ use model::options::{DatabaseOptions, FsyncPolicy};
 use model::{DnodeId, VgroupId};
 use parking_lot::{Mutex, RwLock};
 use storage::Halt;
-use storage::files::LogFiles;
-use storage::wal::{GroupRecovery, Recovery, Wal, WalSettings};
+use storage::files::{LogFiles, boot};
+use storage::wal::{GroupLog, GroupRecovery, Recovery, Wal, WalSettings};
 use tokio::sync::watch;
 
 use super::{Node, StartError};
@@ -41,18 +41,41 @@ const FIRST_DATABASE: &str = "postgres";
 /// Who this dnode is, and how the last run of it ended.
 pub(super) struct Boot {
     pub(super) dnode: DnodeId,
-    /// The log may lack what was acknowledged without a sync: the machine went down, and not in order.
-    pub(super) doubtful: bool,
+    marks: Mutex<boot::Boot>,
 }
 
 impl Boot {
-    fn enter(_files: &Arc<dyn LogFiles>) -> Result<Self, StartError> {
-        Ok(Self { dnode: FIRST_DNODE, doubtful: false })
+    fn enter(files: &Arc<dyn LogFiles>, boot_id: &str) -> Result<Self, StartError> {
+        let marks = boot::Boot::open(files.clone(), boot_id)?;
+        if !marks.clean {
+            tracing::info!(same_machine_boot = marks.same_machine_boot, "the last run did not end in order");
+        }
+        Ok(Self { dnode: FIRST_DNODE, marks: Mutex::new(marks) })
+    }
+
+    /// Whether the log of a group may lack what was acknowledged under `policy`. Notes that it is used from now on.
+    pub(super) fn doubtful(&self, group: VgroupId, policy: FsyncPolicy, log: &GroupLog) -> Result<bool, Halt> {
+        let mut marks = self.marks.lock();
+        let moved =
+            marks.lasts.as_ref().and_then(|lasts| lasts.get(&group)).is_some_and(|last| *last != log.state().last);
+        let doubtful = marks.suspects(policy) || moved;
+        marks.note_policy(policy)?;
+        Ok(doubtful)
+    }
+
+    /// Notes that a group is going to acknowledge under `policy`.
+    pub(super) fn note(&self, policy: FsyncPolicy) -> Result<(), Halt> {
+        self.marks.lock().note_policy(policy)
+    }
+
+    /// Every replica that is suspect is marked as such; `weakest` is the weakest policy of all.
+    fn settle(&self, weakest: FsyncPolicy) -> Result<(), Halt> {
+        self.marks.lock().settle(weakest)
     }
 
     /// Everything is synced: leaves the marker that says so.
-    pub(super) fn leave(&self) -> io::Result<()> {
-        Ok(())
+    pub(super) fn leave(&self, lasts: &boot::Lasts) -> io::Result<()> {
+        Ok(self.marks.lock().mark_clean(lasts)?)
     }
 }
 
@@ -124,7 +147,7 @@ pub(super) async fn start(world: World, settings: Settings) -> Result<Arc<Node>,
     let directory = settings.data_dir.clone();
     let lock = lock(&directory)?;
     let marks = world.disk.files(&directory.join("boot")).map_err(failed("make", &directory.join("boot")))?;
-    let boot = Boot::enter(&marks)?;
+    let boot = Boot::enter(&marks, &world.disk.boot_id()?)?;
     let wal_files = world.disk.files(&directory.join("wal")).map_err(failed("make", &directory.join("wal")))?;
     let opened = tokio::task::spawn_blocking(move || open_wal(wal_files)).await;
     let (wal, _recovery) = opened.map_err(|error| failed("open", &directory)(io::Error::other(error)))??;
@@ -157,6 +180,7 @@ pub(super) async fn start(world: World, settings: Settings) -> Result<Arc<Node>,
     node.take_writer().await?;
     node.clear_leftovers().await?;
     node.reconcile().await;
+    node.settle()?;
     node.run();
     node.first_database().await?;
     Ok(node)
@@ -212,6 +236,21 @@ impl Node {
                 support_vnodes: self.settings.support_vnodes,
             })
             .await?;
+        }
+        Ok(())
+    }
+
+    /// All replicas are open, and those that are suspect are marked: the last run is dealt with.
+    fn settle(&self) -> Result<(), StartError> {
+        let policies =
+            self.catalog().databases.values().map(|database| database.options.fsync_policy()).collect::<Vec<_>>();
+        let weakest = policies.into_iter().min_by_key(|policy| match policy {
+            FsyncPolicy::Never => (0, 0),
+            FsyncPolicy::Every { period_ms } => (1, u32::MAX - period_ms),
+            FsyncPolicy::Always => (2, 0),
+        });
+        if self.broken.lock().is_empty() {
+            self.boot.settle(weakest.unwrap_or(FsyncPolicy::Always))?;
         }
         Ok(())
     }

@@ -6,3 +6,6 @@ pub(crate) mod inbox;
 pub(crate) mod log_store;
 pub(crate) mod network;
 pub(crate) mod types;
+
+#[cfg(test)]
+mod tests;
