@@ -419,6 +419,8 @@ pub struct CreateTable {
     pub if_not_exists: bool,
     /// CREATE STABLE was written.
     pub stable: bool,
+    /// Options that are accepted without effect (TTL, SMA, KEEP, storage parameters), by name: a NOTICE says so.
+    pub ignored: Vec<String>,
 }
 
 /// One change of ALTER TABLE. Columns are named, not numbered: the session looks them up.
@@ -430,6 +432,8 @@ pub enum AlterTable {
     DropColumn(String),
     /// MODIFY COLUMN.
     ModifyColumn(Column),
+    /// MODIFY COLUMN with nothing but ENCODE, COMPRESS, LEVEL: what is None stays as it is.
+    ModifyCompression(String, model::schema::Compression),
     /// RENAME COLUMN.
     RenameColumn(String, String),
     /// ADD TAG.

@@ -22,7 +22,7 @@ use sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, Interval, ObjectName,
     ObjectNamePart, Select, Spanned, Value, ValueWithSpan,
 };
-use sqlparser::tokenizer::{Span, Token, TokenWithSpan, Word};
+use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 /// Names of the marker calls.
 pub(crate) mod name {
@@ -396,7 +396,7 @@ pub fn position_of(expr: &Expr) -> u32 {
 /// A marker call in tokens; every token it makes itself carries `span`.
 pub(crate) fn call(name: &str, arguments: Vec<Vec<TokenWithSpan>>, span: Span) -> Vec<TokenWithSpan> {
     let own = |token| TokenWithSpan { token, span };
-    let mut tokens = vec![own(word(name)), own(Token::LParen)];
+    let mut tokens = vec![own(Token::make_word(name, None)), own(Token::LParen)];
     for (i, argument) in arguments.into_iter().enumerate() {
         if i > 0 {
             tokens.push(own(Token::Comma));
@@ -405,15 +405,6 @@ pub(crate) fn call(name: &str, arguments: Vec<Vec<TokenWithSpan>>, span: Span) -
     }
     tokens.push(own(Token::RParen));
     tokens
-}
-
-/// An unquoted word as a token.
-pub(crate) fn word(text: &str) -> Token {
-    let upper = text.to_ascii_uppercase();
-    let known = sqlparser::keywords::ALL_KEYWORDS.binary_search(&upper.as_str());
-    let keyword =
-        known.map_or(sqlparser::keywords::Keyword::NoKeyword, |at| sqlparser::keywords::ALL_KEYWORDS_INDEX[at]);
-    Token::Word(Word { value: text.to_owned(), quote_style: None, keyword })
 }
 
 /// Name and arguments of a plain call.

@@ -6,11 +6,25 @@
 //! Positions: the lexer puts every token on line 1, in the column of its character in the statement, starting at 1. So
 //! any span in an AST is a position ([`markers::position_of`]); add [`Parsed::offset`] for one in the message.
 
+mod context;
+mod cursor;
+mod dialect;
+mod grammar;
+mod lexer;
 pub mod markers;
+pub(crate) mod scan;
+mod split;
+mod tail;
 
-use model::Result;
+use model::{Error, Result, error};
+use sqlparser::tokenizer::TokenWithSpan;
 
-use crate::statement::{Insert, Parsed};
+use crate::statement::{Insert, Parsed, Statement};
+use cursor::Cursor;
+use dialect::Marigraph;
+
+/// Most bytes of one message: as PostgreSQL's limit of one gigabyte, but for a server with less memory.
+pub const MESSAGE_BYTES_MAX: usize = 256 << 20;
 
 /// What a session has set that changes the grammar.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,8 +39,21 @@ pub struct ParserOptions {
 ///
 /// 42601 for a syntax error, 54001 for a statement that is too large or nested too deeply, 22023 for an option out of
 /// its range, 0A000 for what is not supported. Positions count characters of the whole message.
-pub fn parse(_sql: &str, _options: &ParserOptions) -> Result<Vec<Parsed>> {
-    model::fail!(FeatureNotSupported, "the parser is not there yet")
+pub fn parse(sql: &str, options: &ParserOptions) -> Result<Vec<Parsed>> {
+    if sql.len() > MESSAGE_BYTES_MAX {
+        return Err(error!(StatementTooComplex, "message is larger than {MESSAGE_BYTES_MAX} bytes")
+            .with_hint("send it in parts, or use COPY"));
+    }
+    let mut parsed = Vec::new();
+    for piece in split::split(sql) {
+        let offset = piece.offset as u32;
+        let statement = parse_one(piece.text, options).map_err(|error| shift(error, offset))?;
+        parsed.push(Parsed { statement, text: piece.text.to_owned(), offset });
+    }
+    if parsed.is_empty() {
+        parsed.push(Parsed { statement: Statement::Empty, text: String::new(), offset: 0 });
+    }
+    Ok(parsed)
 }
 
 /// Parses one INSERT by the general grammar: what [`crate::insert::read`] did not recognise.
@@ -34,6 +61,50 @@ pub fn parse(_sql: &str, _options: &ParserOptions) -> Result<Vec<Parsed>> {
 /// # Errors
 ///
 /// As [`parse`]; positions count characters of `text`.
-pub fn parse_insert(_text: &str, _options: &ParserOptions) -> Result<Insert> {
-    model::fail!(FeatureNotSupported, "the parser is not there yet")
+pub fn parse_insert(text: &str, options: &ParserOptions) -> Result<Insert> {
+    with_cursor(text, options, |cursor| {
+        let insert = grammar::insert(cursor)?;
+        cursor.expect_end()?;
+        Ok(insert)
+    })
+}
+
+fn parse_one(text: &str, options: &ParserOptions) -> Result<Statement> {
+    if crate::insert::scan_tables(text).is_some() {
+        return Ok(Statement::InsertValues);
+    }
+    with_cursor(text, options, grammar::statement)
+}
+
+/// Whether `text` is one expression.
+///
+/// # Errors
+///
+/// 42601 with its position in `text` if it is not.
+pub(crate) fn check_expression(text: &str) -> Result<()> {
+    with_cursor(text, &ParserOptions::default(), |cursor| {
+        cursor.expr()?;
+        cursor.expect_end()
+    })
+}
+
+fn with_cursor<T>(text: &str, options: &ParserOptions, read: impl FnOnce(&mut Cursor<'_>) -> Result<T>) -> Result<T> {
+    let tokens = tokens(text, options)?;
+    let dialect = Marigraph::new(tokens.len());
+    read(&mut Cursor::new(text, &dialect, tokens))
+}
+
+fn tokens(text: &str, options: &ParserOptions) -> Result<Vec<TokenWithSpan>> {
+    let mut tokens = lexer::lex(text)?;
+    context::check_depth(&tokens)?;
+    context::resolve_quotes(&mut tokens, options.double_quotes_are_strings)?;
+    tail::rewrite(text, tokens)
+}
+
+/// The same error, its position in the message instead of in the statement.
+fn shift(error: Error, offset: u32) -> Error {
+    match error.fields().position {
+        Some(position) => error.at(position + offset),
+        None => error,
+    }
 }
