@@ -381,8 +381,8 @@ pub struct Using {
     pub values: Vec<ast::Expr>,
     /// Where each value starts: characters of the statement, starting at 1.
     pub positions: Vec<u32>,
-    /// Where `TAGS` stands.
-    pub position: u32,
+    /// Where the opening parenthesis of the values stands.
+    pub opens: u32,
 }
 
 /// CREATE TABLE … USING … TAGS.

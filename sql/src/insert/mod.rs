@@ -4,10 +4,17 @@
 //! [`read`] does not recognise goes through [`crate::parser::parse_insert`] and [`from_ast`]. Both ways end in the same
 //! stage, so that they agree on rows, errors and positions.
 
+mod fast;
+mod general;
+pub(crate) mod stage;
+mod tags;
+#[cfg(test)]
+mod tests;
+
 use model::schema::{Column, Table};
 use model::types::Value;
 use model::write::RowBatch;
-use model::{DatabaseId, Precision, Result, TimeRange};
+use model::{DatabaseId, Error, Precision, Result, TimeRange};
 use sqlparser::ast;
 
 use crate::literal::Reading;
@@ -61,8 +68,8 @@ pub type Evaluate<'a> = dyn FnMut(&ast::Expr, &Column) -> Result<Cell> + 'a;
 
 /// The tables that an INSERT … VALUES names, super tables of USING too; None if the fast path does not take it.
 #[must_use]
-pub fn scan_tables(_text: &str) -> Option<Vec<TableName>> {
-    None
+pub fn scan_tables(text: &str) -> Option<Vec<TableName>> {
+    fast::scan_tables(text)
 }
 
 /// Reads an INSERT … VALUES. None: not recognised, take the general path.
@@ -70,20 +77,29 @@ pub fn scan_tables(_text: &str) -> Option<Vec<TableName>> {
 /// # Errors
 ///
 /// As PostgreSQL and TDengine refuse the row, with the position in `text`.
-pub fn read(_text: &str, _resolver: &dyn Resolver, _reading: &Reading) -> Result<Option<Vec<Batch>>> {
-    Ok(None)
+pub fn read(text: &str, resolver: &dyn Resolver, reading: &Reading) -> Result<Option<Vec<Batch>>> {
+    fast::read(text, resolver, reading)
 }
 
-/// Rows of an INSERT that the general parser read. Its sources must all be VALUES.
+/// Rows of an INSERT that the general parser read. Its sources must all be VALUES or DEFAULT VALUES.
 ///
 /// # Errors
 ///
 /// As [`read`], and whatever `evaluate` refuses.
 pub fn from_ast(
-    _insert: &Insert,
-    _resolver: &dyn Resolver,
-    _reading: &Reading,
-    _evaluate: &mut Evaluate<'_>,
+    insert: &Insert,
+    resolver: &dyn Resolver,
+    reading: &Reading,
+    evaluate: &mut Evaluate<'_>,
 ) -> Result<Vec<Batch>> {
-    model::fail!(FeatureNotSupported, "not there yet")
+    general::from_ast(insert, resolver, reading, evaluate)
+}
+
+fn too_many_values() -> Error {
+    model::error!(SyntaxError, "INSERT has more expressions than target columns")
+}
+
+fn too_few_values() -> Error {
+    model::error!(SyntaxError, "INSERT has more target columns than expressions")
+        .with_hint("name the columns that the values are for: INSERT INTO t (a, b) VALUES (…)")
 }

@@ -268,8 +268,7 @@ impl<'a> Cursor<'a> {
         };
         match what.strip_prefix("Expected: ").and_then(|rest| rest.split_once(", found: ")) {
             Some((expected, _)) => Err(error.with_detail(format!("Expected {expected}."))),
-            None if what.starts_with("Expected") => Err(error),
-            None => Err(error.with_detail(format!("{what}."))),
+            None => Err(error),
         }
     }
 

@@ -81,6 +81,9 @@ impl Dialect for Marigraph {
             Some(left) => self.starts_left.set(left),
             None => return Some(Err(ParserError::RecursionLimitExceeded)),
         }
+        if let Some(refused) = reserved_ahead(parser) {
+            return Some(refused);
+        }
         let duration = duration_ahead(parser)?;
         let span = parser.next_token().span.union(&parser.next_token().span);
         Some(Ok(duration_expr(duration, span)))
@@ -97,7 +100,11 @@ impl Dialect for Marigraph {
         if operator_ahead(parser).is_some() {
             return Some(Ok(POSTGRES.prec_value(Precedence::Like)));
         }
-        POSTGRES.get_next_precedence(parser)
+        match &parser.peek_token_ref().token {
+            // An alias.
+            Token::Word(word) if word.keyword == Keyword::MATCH => Some(Ok(0)),
+            _ => POSTGRES.get_next_precedence(parser),
+        }
     }
 
     fn is_table_factor_alias(&self, explicit: bool, keyword: &Keyword, parser: &mut Parser) -> bool {
@@ -172,6 +179,41 @@ impl Dialect for Marigraph {
     fn supports_select_wildcard_with_alias(&self) -> bool {
         POSTGRES.supports_select_wildcard_with_alias()
     }
+}
+
+/// The error for a word that PostgreSQL reserves, where an operand should start: the stock grammar would take it for a
+/// column, and `SELECT interval FROM t` for an interval called `FROM`.
+fn reserved_ahead(parser: &Parser) -> Option<Result<Expr, ParserError>> {
+    let token = parser.peek_token_ref();
+    let Token::Word(word) = &token.token else { return None };
+    let reserved = matches!(
+        word.keyword,
+        Keyword::FROM
+            | Keyword::WHERE
+            | Keyword::INTO
+            | Keyword::GROUP
+            | Keyword::HAVING
+            | Keyword::ORDER
+            | Keyword::LIMIT
+            | Keyword::OFFSET
+            | Keyword::FETCH
+            | Keyword::UNION
+            | Keyword::INTERSECT
+            | Keyword::EXCEPT
+            | Keyword::AND
+            | Keyword::OR
+            | Keyword::ON
+            | Keyword::AS
+            | Keyword::WHEN
+            | Keyword::THEN
+            | Keyword::ELSE
+            | Keyword::END
+            | Keyword::USING
+            | Keyword::CREATE
+            | Keyword::FOR
+            | Keyword::WINDOW
+    );
+    (reserved && word.quote_style.is_none()).then(|| parser.expected_ref("an expression", token))
 }
 
 /// The duration literal at the parser's place: a number with its unit right behind it, as the lexer cuts `10s`.

@@ -15,6 +15,8 @@ pub mod markers;
 pub(crate) mod scan;
 mod split;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 use model::{Error, Result, error};
 use sqlparser::tokenizer::TokenWithSpan;
@@ -22,6 +24,7 @@ use sqlparser::tokenizer::TokenWithSpan;
 use crate::statement::{Insert, Parsed, Statement};
 use cursor::Cursor;
 use dialect::Marigraph;
+pub(crate) use lexer::excerpt;
 
 /// Most bytes of one message: as PostgreSQL's limit of one gigabyte, but for a server with less memory.
 pub const MESSAGE_BYTES_MAX: usize = 256 << 20;
@@ -76,15 +79,16 @@ fn parse_one(text: &str, options: &ParserOptions) -> Result<Statement> {
     with_cursor(text, options, grammar::statement)
 }
 
-/// Whether `text` is one expression.
+/// Reads one expression, such as a column's DEFAULT.
 ///
 /// # Errors
 ///
-/// 42601 with its position in `text` if it is not.
-pub(crate) fn check_expression(text: &str) -> Result<()> {
+/// As [`parse`].
+pub fn expression(text: &str) -> Result<sqlparser::ast::Expr> {
     with_cursor(text, &ParserOptions::default(), |cursor| {
-        cursor.expr()?;
-        cursor.expect_end()
+        let expr = cursor.expr()?;
+        cursor.expect_end()?;
+        Ok(expr)
     })
 }
 

@@ -81,6 +81,8 @@ struct Pass<'a> {
 struct Select {
     /// Ranges of tokens that are moved, in order.
     moved: Vec<(usize, usize)>,
+    /// The first words of the clauses so far: each may stand once.
+    words: Vec<&'static str>,
     /// The marker calls.
     calls: Vec<Vec<TokenWithSpan>>,
     /// SLIMIT and SOFFSET.
@@ -269,6 +271,10 @@ impl Pass<'_> {
             return Ok(None);
         }
         let span = self.tokens[at].span;
+        if !matches!(word, "SLIMIT" | "SOFFSET") && select.words.contains(&word) {
+            return self.unexpected(at);
+        }
+        select.words.push(word);
         match word {
             "PARTITION" if self.word(at + 1, "BY") => {
                 let end = self.expression_end(at + 2, select.end);

@@ -334,9 +334,8 @@ fn minutes(cursor: &mut Cursor<'_>, name: &str) -> Result<u32> {
         let mut text = digits.clone();
         let adjacent = cursor.peek(0).span.end == cursor.peek(1).span.start;
         cursor.skip();
-        if adjacent && let Some(unit) = cursor.word_ahead() {
-            text.push_str(&unit);
-            cursor.skip();
+        if adjacent && cursor.word_ahead().is_some() {
+            text.push_str(&cursor.identifier()?);
         }
         text
     };

@@ -63,10 +63,9 @@ pub(super) fn using(cursor: &mut Cursor<'_>) -> Result<Using> {
     cursor.expect("USING")?;
     let stable = cursor.table()?;
     let tags = if cursor.is_token(&Token::LParen) { Some(cursor.parenthesized(Cursor::column)?) } else { None };
-    let position = cursor.position();
     cursor.expect("TAGS")?;
     let row = row(cursor)?;
-    Ok(Using { stable, tags, values: row.values, positions: row.positions, position })
+    Ok(Using { stable, tags, values: row.values, positions: row.positions, opens: row.position })
 }
 
 /// `(…)(…), (…)`: at least one.

@@ -75,7 +75,15 @@ fn create(cursor: &mut Cursor<'_>) -> Result<Statement> {
         Some("STABLE" | "TABLE" | "TEMP" | "TEMPORARY" | "UNLOGGED" | "LOCAL" | "GLOBAL") => table::create(cursor),
         Some("USER" | "ROLE") => user::create(cursor),
         Some("VIEW") => table::create_view(cursor, false),
-        Some("OR") if cursor.eat_all(&["OR", "REPLACE"]) && cursor.is(0, "VIEW") => table::create_view(cursor, true),
+        Some("OR") => {
+            cursor.expect("OR")?;
+            cursor.expect("REPLACE")?;
+            match cursor.word_ahead() {
+                Some(view) if view == "VIEW" => table::create_view(cursor, true),
+                Some(what) => refuse_object(cursor, "CREATE", &what),
+                None => Err(cursor.unexpected()),
+            }
+        }
         Some("INDEX") => Ok(accept(cursor, "CREATE INDEX")),
         Some("DNODE" | "MNODE" | "QNODE" | "SNODE" | "BNODE") => cluster(cursor, "CREATE"),
         Some(what) => refuse_object(cursor, "CREATE", what),

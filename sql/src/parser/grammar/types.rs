@@ -284,7 +284,7 @@ fn default(cursor: &mut Cursor<'_>) -> Result<String> {
     if text.is_empty() {
         return Err(cursor.unexpected());
     }
-    crate::parser::check_expression(text).map_err(|error| {
+    crate::parser::expression(text).map_err(|error| {
         let position = error.fields().position.unwrap_or(1);
         error.at(position + start - 1)
     })?;

@@ -1,0 +1,1 @@
+//! Both ways of INSERT, over one corpus.
