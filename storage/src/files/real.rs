@@ -16,10 +16,11 @@ pub struct RealFiles {
 impl RealFiles {
     /// The files of `directory`, which is created (durably) if there is none.
     pub fn new(directory: impl AsRef<Path>) -> io::Result<Self> {
-        let directory = directory.as_ref().to_owned();
-        if !directory.is_dir() {
-            std::fs::create_dir_all(&directory)?;
-            if let Some(parent) = directory.canonicalize()?.parent() {
+        let directory = std::path::absolute(directory)?;
+        let missing: Vec<_> = directory.ancestors().take_while(|ancestor| !ancestor.is_dir()).collect();
+        for path in missing.into_iter().rev() {
+            std::fs::create_dir(path)?;
+            if let Some(parent) = path.parent() {
                 File::open(parent)?.sync_all()?;
             }
         }

@@ -50,8 +50,8 @@ use queue::{Op, Shared};
 use segment::Pool;
 use writer::Writer;
 
-/// The log of a dnode. Cheap to clone. When the last clone goes, what is queued is still written, but not synced: see
-/// [`Wal::close`].
+/// The log of a dnode. Cheap to clone. When the last clone goes, what is queued is still written, but not synced, and
+/// the thread is waited for; see [`Wal::close`] for an orderly end.
 #[derive(Clone, Debug)]
 pub struct Wal(Arc<Owner>);
 

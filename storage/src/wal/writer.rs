@@ -440,6 +440,15 @@ impl Writer {
     }
 }
 
+impl Drop for Writer {
+    /// A defect that ends the writer must not leave anyone waiting for it.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.fail(&Halt::disk("the log's writer", std::io::Error::other("it has panicked")));
+        }
+    }
+}
+
 /// Makes the segment after `previous` (sequence and end of the one before), durably, with its opening and room for
 /// `bytes` more. Also gives the end of the opening.
 fn new_segment(

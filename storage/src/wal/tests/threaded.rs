@@ -102,3 +102,15 @@ async fn a_gap_is_the_callers_defect() {
     append(&log, record(5, 1), FsyncPolicy::Never).await.unwrap();
     append(&log, record(7, 1), FsyncPolicy::Never).await.unwrap();
 }
+
+/// Whoever waits for a writer that dies of a defect is told.
+#[tokio::test]
+async fn nobody_waits_for_a_dead_writer() {
+    let directory = tempfile::tempdir().unwrap();
+    let (wal, _) = Wal::open(Arc::new(RealFiles::new(directory.path()).unwrap()), settings()).unwrap();
+    let log = wal.group(VgroupId(1)).unwrap();
+    log.save_vote(Bytes::new(), Box::new(|_| panic!("a callback with a defect")));
+    let refused = append(&log, record(1, 1), FsyncPolicy::Never).await;
+    assert!(refused.is_err() || append(&log, record(2, 1), FsyncPolicy::Never).await.is_err());
+    assert!(matches!(wal.close().await, Err(Halt::Disk { .. })));
+}
