@@ -95,6 +95,9 @@ where
     pub(crate) async fn start(parts: Parts<SM>, settings: &Settings) -> io::Result<Arc<Self>> {
         let Parts { id, replica, store, machine, network, suspicion, inbox } = parts;
         let config = config(settings).map_err(io::Error::other)?;
+        // A replica without a past has promised nobody a lease.
+        let state = store.log().state();
+        let lease_ms = if state.vote.is_none() && state.last.is_none() { 0 } else { settings.election_max_ms };
         let links = Links { group: id, network };
         let raft = Raft::new(replica, config, links, store.clone(), machine).await.map_err(io::Error::other)?;
         let group = Arc::new(Self {
@@ -103,13 +106,31 @@ where
             store,
             raft,
             lease: Duration::from_millis(settings.election_max_ms * LEASE_PERCENT / 100),
-            votes_from: Instant::now() + Duration::from_millis(settings.election_max_ms),
+            votes_from: Instant::now() + Duration::from_millis(lease_ms),
             suspicion,
             inbox,
             role_ms: AtomicI64::new(0),
         });
         group.campaign_if_alone().await?;
+        group.wait_for_old_leases();
         Ok(group)
+    }
+
+    /// In a group larger than one it does not vote for itself either, while an old leader may use its lease.
+    fn wait_for_old_leases(self: &Arc<Self>) {
+        if self.alone() || self.votes_from <= Instant::now() {
+            return;
+        }
+        self.raft.runtime_config().elect(false);
+        let (group, until) = (Arc::downgrade(self), self.votes_from);
+        tokio::spawn(async move {
+            tokio::time::sleep_until(until).await;
+            if let Some(group) = group.upgrade()
+                && !group.suspicion.is_suspect()
+            {
+                group.raft.runtime_config().elect(true);
+            }
+        });
     }
 
     /// Makes the group's first membership, if it has none. Every first member may do so: they say the same.
@@ -221,6 +242,7 @@ where
     }
 
     /// Hands the leadership to another replica.
+    #[cfg(test)]
     pub(crate) async fn transfer(&self, to: u64) -> io::Result<()> {
         self.raft.trigger().transfer_leader(to).await.map_err(io::Error::other)
     }
@@ -324,6 +346,7 @@ where
     }
 
     /// Where the log was purged to.
+    #[cfg(test)]
     pub(crate) fn purged(&self) -> Option<storage::wal::Position> {
         self.raft.metrics().borrow_watched().purged.as_ref().map(position)
     }

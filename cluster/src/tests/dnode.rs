@@ -269,3 +269,51 @@ async fn a_data_directory_has_one_process() {
     assert!(matches!(second.err(), Some(crate::StartError::InUse(_))));
     stop(node).await;
 }
+
+/// The machine's disk, but for a log that can be made to fail.
+#[derive(Default)]
+struct FailingLog(storage::files::SimulatedFiles);
+
+impl crate::world::Disk for FailingLog {
+    fn files(&self, directory: &std::path::Path) -> std::io::Result<Arc<dyn storage::files::LogFiles>> {
+        if directory.ends_with("wal") {
+            return Ok(Arc::new(self.0.clone()));
+        }
+        crate::world::RealDisk.files(directory)
+    }
+
+    fn vnodes(&self, settings: &Settings) -> Result<Arc<storage::vnode::StorageEnv>, storage::Halt> {
+        crate::world::RealDisk.vnodes(settings)
+    }
+
+    fn boot_id(&self) -> Result<String, storage::Halt> {
+        crate::world::RealDisk.boot_id()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_nobody_knows_of_is_40003_and_the_next_ones_are_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let settings = Settings { leader_wait_ms: 300, ..settings(directory.path()) };
+    let disk = Arc::new(FailingLog::default());
+    let world = World { disk: disk.clone(), ..World::in_process(&settings, &LocalNetwork::new()) };
+    let node = Node::start(world.clone(), settings.clone()).await.expect("starts");
+    let plane = node.plane();
+    let options = DatabaseOptions { vgroups: 1, ..DatabaseOptions::default() };
+    let database = create_database(&*plane, "d", options).await;
+    let meters = create(&*plane, database, "s", RelationKind::Super).await;
+    write(&*plane, database, rows(&meters, &["a"], 0, 3)).await.expect("written");
+    disk.0.fail_write_after(0);
+    let lost = write(&*plane, database, rows(&meters, &["a"], 3, 3)).await.expect_err("the disk is broken");
+    assert_eq!(lost.state(), SqlState::StatementCompletionUnknown);
+    let refused = write(&*plane, database, rows(&meters, &["a"], 6, 3)).await.expect_err("the replica has stopped");
+    assert_eq!(refused.state(), SqlState::CannotConnectNow);
+    drop(plane);
+    node.abandon().await;
+    drop(node);
+    disk.0.crash_process();
+    disk.0.heal();
+    let node = Node::start(world, settings).await.expect("starts again");
+    assert_eq!(read(&*node.plane(), &meters).await.len(), 3, "what was acknowledged is there");
+    stop(node).await;
+}
