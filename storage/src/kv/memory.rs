@@ -16,6 +16,8 @@ type Map = BTreeMap<Vec<u8>, Arc<[u8]>>;
 #[derive(Clone, Default)]
 pub struct MemoryStores {
     stores: Arc<Mutex<HashMap<PathBuf, Arc<Mutex<Content>>>>>,
+    /// Changes until the disk fails, if it shall; then all changes fail until it is healed.
+    fuse: Arc<Mutex<Option<u32>>>,
 }
 
 #[derive(Clone, Default)]
@@ -47,6 +49,28 @@ impl MemoryStores {
         Ok(Arc::new(MemoryStore { content, stores: self.clone() }))
     }
 
+    /// After `changes` more changes every change fails, as after the death of the process.
+    pub fn fail_after(&self, changes: u32) {
+        *self.fuse.lock() = Some(changes);
+    }
+
+    /// Changes succeed again.
+    pub fn heal(&self) {
+        *self.fuse.lock() = None;
+    }
+
+    /// Counts a change.
+    fn change(&self) -> Result<(), Halt> {
+        match &mut *self.fuse.lock() {
+            None => Ok(()),
+            Some(0) => Err(Halt::disk("change a store in memory", std::io::Error::other("the disk is gone"))),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+        }
+    }
+
     /// Puts the store of `from` in the place of the store of `to`.
     ///
     /// # Errors
@@ -76,6 +100,7 @@ impl FileWriter for MemoryWriter<'_> {
     }
 
     fn finish(self: Box<Self>) -> Result<Finished, Halt> {
+        self.store.stores.change()?;
         let bytes = self.keys.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum();
         self.store.content.lock().pending.insert(self.name.clone(), Arc::new(self.keys));
         Ok(Finished { name: self.name, bytes })
@@ -88,6 +113,7 @@ impl BlockStore for MemoryStore {
     }
 
     fn ingest(&self, files: &[Finished]) -> Result<(), Halt> {
+        self.stores.change()?;
         let mut content = self.content.lock();
         for file in files {
             let keys = content
@@ -102,6 +128,7 @@ impl BlockStore for MemoryStore {
     }
 
     fn remove(&self, from: &[u8], to: &[u8]) -> Result<(), Halt> {
+        self.stores.change()?;
         let mut content = self.content.lock();
         let inside = |keys: &Map| {
             let first = keys.first_key_value().is_some_and(|(key, _)| key.as_slice() >= from);
@@ -154,6 +181,7 @@ impl BlockStore for MemoryStore {
     }
 
     fn write_meta(&self, batch: MetaBatch) -> Result<(), Halt> {
+        self.stores.change()?;
         let mut content = self.content.lock();
         for (key, value) in batch.changes {
             match value {

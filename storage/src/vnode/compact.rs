@@ -15,6 +15,8 @@ use crate::vnode::run_writer::RunWriter;
 use crate::vnode::segment::{SeriesFilter, Wanted, WantedColumn};
 use crate::vnode::tombstones::Tombstones;
 
+/// Deletes of one relation that wait in memory; for more, the runs that they wait for are merged.
+const TOMBSTONES_MAX: usize = 1024;
 /// Most runs in one merge.
 const MERGE_RUNS_MAX: usize = 32;
 
@@ -58,12 +60,20 @@ impl Vnode {
         let mut inner = self.inner.write();
         let inner = &mut *inner;
         let trigger = self.options.merge_trigger.max(2);
+        let crowded: Vec<Suid> = inner
+            .state
+            .all_tombstones()
+            .filter(|(_, tombstones)| tombstones.len() > TOMBSTONES_MAX)
+            .map(|(suid, _)| suid)
+            .collect();
+        let burdened = |run: &Run| run.header.folded < inner.durable_clock && crowded.iter().any(|suid| run.has(*suid));
         let found = inner.runs.iter().find_map(|(bucket, runs)| {
             let range = if all {
-                let due = runs.len() > 1 || runs.iter().any(|run| run.header.folded < inner.durable_clock);
+                let due = runs.len() > 1 || runs.iter().any(|run| inner.has_dead_rows(run));
                 (due && !done.contains(bucket)).then_some(0..runs.len())
             } else {
-                due(runs, trigger)
+                let all = || runs.iter().any(|run| burdened(run)).then_some(0..runs.len());
+                due(runs, trigger).or_else(all)
             };
             range.map(|range| (*bucket, range))
         });
@@ -222,8 +232,10 @@ fn due(runs: &[Arc<Run>], trigger: usize) -> Option<std::ops::Range<usize>> {
     for level in 0..=most {
         let mut end = runs.len();
         while end > 0 {
-            let count = runs[..end].iter().rev().take_while(|run| run.header.level <= level).count();
-            if count >= trigger {
+            let tail = runs[..end].iter().rev().take_while(|run| run.header.level <= level);
+            let (count, equal) =
+                tail.fold((0, 0), |(count, equal), run| (count + 1, equal + usize::from(run.header.level == level)));
+            if equal >= trigger {
                 let start = end - count;
                 return Some(start..end.min(start + MERGE_RUNS_MAX));
             }

@@ -150,6 +150,9 @@ impl Vnode {
         let header = RunHeader::start(frozen.position, frozen.clock, 0, Vec::new());
         let place = (bucket, frozen.number);
         let mut writer = RunWriter::new(&*self.store, place, self.options.precision, self.options.maxrows, header);
+        if !self.inner.read().runs.contains_key(&bucket) {
+            writer.settle();
+        }
         for suid in suids {
             let relation = &frozen.relations[suid];
             let chunks = frozen.memtable.chunks(*suid);

@@ -10,6 +10,9 @@ use std::sync::Arc;
 use crate::halt::Halt;
 use crate::vnode::segment::Segment;
 
+/// A span of at least this many rows makes a batch of its own.
+const SLICE_ROWS_MIN: usize = 1024;
+
 /// Gives segments that ascend by (sid, key), each behind the one before.
 pub(crate) trait Source: Send {
     /// The next segment.
@@ -153,6 +156,10 @@ impl SeriesMerge {
                 versions.clear();
             } else {
                 self.take_span(at, next, rows - picks.rows, &mut picks)?;
+                // One long span is handed on as a slice, without a copy.
+                if picks.items.len() == 1 && picks.rows >= SLICE_ROWS_MIN {
+                    break;
+                }
             }
         }
         Ok(picks)

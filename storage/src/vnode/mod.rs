@@ -396,6 +396,14 @@ impl Vnode {
         env.install_store(from, to)
     }
 
+    /// Stops: waits for a flush or merge under way, and refuses everything from now on. The files are free when the
+    /// last reference to the vnode and the last scan of it are gone. What is not flushed must come from the log again.
+    pub fn close(&self) {
+        self.halted.lock().get_or_insert(Halt::Closed);
+        self.room.notify_all();
+        drop((self.flushing.lock(), self.merging.lock()));
+    }
+
     /// Bytes on disk.
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {
@@ -537,6 +545,17 @@ impl Inner {
         for (suid, rest) in spent {
             self.state.change_tombstones(suid, |tombstones| *tombstones = rest);
         }
+    }
+
+    /// Whether a run may hold rows that are deleted or belong to dropped tables.
+    fn has_dead_rows(&self, run: &Run) -> bool {
+        let deleted = || {
+            let mut tombstones = self.state.all_tombstones().filter(|(suid, _)| run.has(*suid));
+            tombstones.any(|(_, tombstones)| {
+                tombstones.touch((0, u32::MAX), run.header.key_range, run.header.version_min.max(run.header.folded))
+            })
+        };
+        run.header.folded < self.durable_clock && (self.state.has_gaps() || deleted())
     }
 
     /// Tables whose drop is not on disk yet: their rows must not leave the disk before it.

@@ -121,6 +121,15 @@ impl StorageEnv {
         })
     }
 
+    /// The stores of vnodes in memory; None of an environment on disk.
+    #[must_use]
+    pub fn memory(&self) -> Option<&MemoryStores> {
+        match &self.stores {
+            Stores::Rocks(_) => None,
+            Stores::Memory(stores) => Some(stores),
+        }
+    }
+
     /// Stops the workers and waits for what they are doing. Vnodes can still be flushed and merged by hand.
     pub fn stop(&self) {
         self.scheduler.stop();

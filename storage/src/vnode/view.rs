@@ -163,16 +163,14 @@ fn excluded(
     filters: &[ColumnFilter],
 ) -> Vec<bool> {
     let alone = |block: &Block| {
-        let (first, last) = (block.first(), block.last());
-        let others = all.iter().enumerate().filter(|(other, _)| *other != at);
-        let by_run = others.map(|(_, (_, blocks))| {
+        let (first, last, keys) = (block.first(), block.last(), block.keys());
+        let mut others = all.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, (_, blocks))| blocks);
+        let in_run = others.any(|blocks| {
             let next = blocks.partition_point(|other| other.last() < first);
-            blocks.get(next).is_some_and(|other| other.first() <= last)
+            blocks[next..].iter().take_while(|other| other.first() <= last).any(|other| other.keys().overlaps(keys))
         });
-        !by_run.into_iter().any(|overlaps| overlaps)
-            && !chunks
-                .iter()
-                .any(|chunk| wanted.overlaps(chunk.sid_range, chunk.key_range) && chunk.has_between(first, last))
+        let in_chunk = |chunk: &Arc<MemChunk>| chunk.key_range.overlaps(keys) && chunk.has_between(first, last);
+        !in_run && !chunks.iter().any(|chunk| in_chunk(chunk))
     };
     let fails = |block: &Block| filters.iter().any(|filter| fails(block, wanted, filter));
     all[at].1.iter().map(|block| fails(block) && alone(block)).collect()

@@ -1,5 +1,7 @@
-//! Tests of the vnode as a whole: random histories against a model (`random.rs`) and told ones (`script.rs`).
+//! Tests of the vnode as a whole: random histories against a model (`random.rs`), told ones
+//! (`script.rs`), and many threads at once (`busy.rs`).
 
+mod busy;
 mod random;
 mod script;
 

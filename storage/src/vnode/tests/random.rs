@@ -33,6 +33,8 @@ enum Step {
     Compact,
     Reopen,
     Snapshot,
+    /// The process dies after this many changes of the disk, in the middle of flushes and merges.
+    Crash(u32),
 }
 
 /// What must be there: rows by table and key, and tags.
@@ -147,6 +149,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Compact),
         2 => Just(Step::Reopen),
         1 => Just(Step::Snapshot),
+        2 => (0..8u32).prop_map(Step::Crash),
     ]
 }
 
@@ -234,7 +237,20 @@ fn run(bench: &mut Bench, model: &mut Model, step: &Step) {
         Step::Compact => bench.vnode().compact().expect("compact"),
         Step::Reopen => bench.reopen(),
         Step::Snapshot => bench.move_to_snapshot(),
+        Step::Crash(changes) => crash(bench, *changes),
     }
+}
+
+/// Lets the disk fail in the middle of a flush or a merge, and starts again. What had been applied is there again.
+fn crash(bench: &mut Bench, changes: u32) {
+    let env = Arc::clone(&bench.env);
+    let Some(stores) = env.memory() else { return bench.reopen() };
+    stores.fail_after(changes);
+    let vnode = bench.vnode();
+    let failed = vnode.flush().is_err() || vnode.compact().is_err();
+    assert_eq!(failed, vnode.apply_blank(crate::wal::Position { term: 1, node: 1, index: 0 }).is_err());
+    stores.heal();
+    bench.reopen();
 }
 
 /// Compares every kind of scan with the model.
