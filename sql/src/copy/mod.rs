@@ -1,10 +1,18 @@
 //! COPY: its options, and the data of COPY FROM turned into typed columns.
 
-use model::Result;
+mod binary;
+mod csv;
+#[cfg(test)]
+mod tests;
+mod text;
 
+use model::schema::{RelationKind, Table};
+use model::{Result, Value, error};
+
+use crate::insert::stage::{Slot, Stage, Target};
 use crate::insert::{Batch, Resolved};
-use crate::literal::Reading;
-use crate::statement::ColumnName;
+use crate::literal::{Literal, Reading};
+use crate::statement::{ColumnName, TableName};
 
 /// Most bytes that one COPY may hold in memory before its end.
 pub const STAGED_BYTES_MAX: usize = 1 << 30;
@@ -50,7 +58,38 @@ pub enum ForceQuote {
 }
 
 /// A COPY FROM that takes data: feed it bytes, in pieces of any size, then finish.
-pub struct CopyIn {}
+///
+/// Rows gather in memory, in columns, up to [`STAGED_BYTES_MAX`]; nothing is spilled to disk. A bad line fails the
+/// whole COPY: drop it then, and nothing is kept.
+pub struct CopyIn {
+    rows: CopyRows,
+    format: CopyFormat,
+    /// Bytes of a record that is not whole yet.
+    buffer: Vec<u8>,
+    framing: Framing,
+}
+
+/// Where a COPY's rows go.
+struct CopyRows {
+    /// The table's name in errors.
+    name: String,
+    stage: Stage,
+    target: Target,
+    /// Columns that the data lacks and their constant defaults.
+    defaults: Vec<(Slot, Value)>,
+    /// Lines read so far; of binary data, rows.
+    line: u64,
+    count: u64,
+}
+
+/// How far the form of the data was read.
+#[derive(Default)]
+struct Framing {
+    /// The header line was passed over, or the binary signature was read.
+    started: bool,
+    /// `\.` or the binary trailer came.
+    ended: bool,
+}
 
 impl CopyIn {
     /// A COPY into `table`, whose columns are `columns` in this order; None for all of them (of a super table that is
@@ -58,27 +97,35 @@ impl CopyIn {
     ///
     /// # Errors
     ///
-    /// 42703 for a column that is not there, 42701 for one named twice, 42601 for a super table without `tbname`.
+    /// 42703 for a column that is not there, 42701 for one named twice, 42809 for a super table without `tbname`,
+    /// 0A000 if a column that is left out has a default that is no constant.
     pub fn new(
-        _name: &str,
-        _table: &Resolved,
-        _columns: Option<&[ColumnName]>,
-        _format: CopyFormat,
-        _reading: Reading,
+        name: &str,
+        table: &Resolved,
+        columns: Option<&[ColumnName]>,
+        format: CopyFormat,
+        reading: Reading,
     ) -> Result<Self> {
-        model::fail!(FeatureNotSupported, "not there yet")
+        let mut stage = Stage::new(reading);
+        let every = every_column(table);
+        let named = TableName { qualifier: Vec::new(), name: name.to_owned(), position: 0 };
+        let columns = columns.or(every.as_deref());
+        let target = stage.target(&named, table, None, columns)?;
+        let defaults = crate::insert::constant_defaults(&stage, &target)?;
+        let rows = CopyRows { name: name.to_owned(), stage, target, defaults, line: 0, count: 0 };
+        Ok(Self { rows, format, buffer: Vec::new(), framing: Framing::default() })
     }
 
     /// How many columns the data has.
     #[must_use]
     pub fn columns(&self) -> usize {
-        0
+        self.rows.target.slots.len()
     }
 
     /// Whether the data is binary.
     #[must_use]
     pub fn is_binary(&self) -> bool {
-        false
+        self.format == CopyFormat::Binary
     }
 
     /// Takes some more data.
@@ -86,7 +133,23 @@ impl CopyIn {
     /// # Errors
     ///
     /// A bad line, with its number in the context; nothing of the COPY may be kept then. 53200 over [`STAGED_BYTES_MAX`].
-    pub fn feed(&mut self, _data: &[u8]) -> Result<()> {
+    pub fn feed(&mut self, data: &[u8]) -> Result<()> {
+        if self.buffer.is_empty() {
+            let used = self.consume(data, false)?;
+            self.buffer.extend_from_slice(&data[used..]);
+        } else {
+            let mut buffer = std::mem::take(&mut self.buffer);
+            buffer.extend_from_slice(data);
+            let used = self.consume(&buffer, false)?;
+            buffer.drain(..used);
+            self.buffer = buffer;
+        }
+        let bytes = self.buffer.len() + self.rows.stage.bytes();
+        if bytes > STAGED_BYTES_MAX {
+            return Err(error!(OutOfMemory, "COPY holds more than {STAGED_BYTES_MAX} bytes")
+                .with_hint("copy the data in several parts")
+                .with_context(format!("COPY {}, line {}", self.rows.name, self.rows.line)));
+        }
         Ok(())
     }
 
@@ -95,7 +158,112 @@ impl CopyIn {
     /// # Errors
     ///
     /// As [`Self::feed`], for the last line.
-    pub fn finish(self) -> Result<(Vec<Batch>, u64)> {
-        Ok((Vec::new(), 0))
+    pub fn finish(mut self) -> Result<(Vec<Batch>, u64)> {
+        let buffer = std::mem::take(&mut self.buffer);
+        let used = self.consume(&buffer, true)?;
+        if used < buffer.len() || (self.is_binary() && !self.framing.started) {
+            return Err(error!(BadCopyFileFormat, "unexpected EOF in COPY data").with_context(format!(
+                "COPY {}, line {}",
+                self.rows.name,
+                self.rows.line + 1
+            )));
+        }
+        Ok((self.rows.stage.finish(), self.rows.count))
+    }
+
+    /// Takes the whole records of `data`, and at the end what is left too; gives how many bytes were used.
+    fn consume(&mut self, data: &[u8], last: bool) -> Result<usize> {
+        if self.framing.ended && self.format != CopyFormat::Binary {
+            // PostgreSQL passes over what follows `\.`.
+            return Ok(data.len());
+        }
+        match &self.format {
+            CopyFormat::Binary => binary::consume(&mut self.rows, &mut self.framing, data),
+            CopyFormat::Text { delimiter, null, header } => {
+                let shape = text::Shape { delimiter: *delimiter, null: null.as_bytes(), header: *header };
+                text::consume(&mut self.rows, &mut self.framing, &shape, data, last)
+            }
+            CopyFormat::Csv { delimiter, null, header, quote, escape, .. } => {
+                let shape = csv::Shape {
+                    delimiter: *delimiter,
+                    null: null.as_bytes(),
+                    header: *header,
+                    quote: *quote,
+                    escape: *escape,
+                };
+                csv::consume(&mut self.rows, &mut self.framing, &shape, data, last)
+            }
+        }
+    }
+}
+
+/// The columns of a super table as COPY has them without a list; None for other tables.
+fn every_column(table: &Resolved) -> Option<Vec<ColumnName>> {
+    let Table::Relation(relation) = &table.table else { return None };
+    if relation.kind != RelationKind::Super {
+        return None;
+    }
+    let names = std::iter::once("tbname")
+        .chain(relation.columns.iter().chain(&relation.tags).map(|column| column.name.as_str()));
+    Some(names.map(|name| ColumnName { name: name.to_owned(), position: 0 }).collect())
+}
+
+impl CopyRows {
+    fn begin(&mut self) {
+        self.stage.begin_row(&self.target);
+    }
+
+    /// Takes the value of the column at this place of the line; None is NULL. `line` is shown where there is no column.
+    fn field(&mut self, at: usize, value: Option<&[u8]>, line: &[u8]) -> Result<()> {
+        let Some(slot) = self.target.slots.get(at).copied() else {
+            return Err(self.in_line(error!(BadCopyFileFormat, "extra data after last expected column"), line));
+        };
+        let literal = match value {
+            None => Literal::Null,
+            Some(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) => Literal::Text(text),
+                Err(_) => {
+                    let error = error!(CharacterNotInRepertoire, "invalid byte sequence for encoding \"UTF8\"");
+                    return Err(self.in_line(error, b""));
+                }
+            },
+        };
+        self.put(at, slot, literal, value)
+    }
+
+    fn put(&mut self, at: usize, slot: Slot, literal: Literal<'_>, shown: Option<&[u8]>) -> Result<()> {
+        self.stage.put(&self.target, slot, literal).map_err(|error| {
+            let column = self.column_name(at);
+            let value = match shown {
+                Some(bytes) => format!("\"{}\"", crate::parser::excerpt(&String::from_utf8_lossy(bytes))),
+                None => "null input".to_owned(),
+            };
+            error.with_context(format!("COPY {}, line {}, column {column}: {value}", self.name, self.line))
+        })
+    }
+
+    /// Ends a row that had `fields` values.
+    fn end(&mut self, fields: usize, line: &[u8]) -> Result<()> {
+        if fields < self.target.slots.len() {
+            let column = self.column_name(fields);
+            return Err(self.in_line(error!(BadCopyFileFormat, "missing data for column \"{column}\""), line));
+        }
+        for (slot, value) in &self.defaults {
+            self.stage.put(&self.target, *slot, Literal::Value(value))?;
+        }
+        self.stage.end_row(&self.target).map_err(|error| self.in_line(error, line))?;
+        self.count += 1;
+        Ok(())
+    }
+
+    fn column_name(&self, at: usize) -> String {
+        let slot = self.target.slots.get(at).copied();
+        slot.and_then(|slot| self.stage.column(&self.target, slot)).map_or("tbname", |column| &column.name).to_owned()
+    }
+
+    fn in_line(&self, error: model::Error, line: &[u8]) -> model::Error {
+        let shown = crate::parser::excerpt(&String::from_utf8_lossy(line));
+        let text = if line.is_empty() { String::new() } else { format!(": \"{shown}\"") };
+        error.with_context(format!("COPY {}, line {}{text}", self.name, self.line))
     }
 }

@@ -166,6 +166,28 @@ impl Rows<'_, '_> {
     }
 }
 
+/// See [`super::constant_defaults`].
+pub(super) fn constant_defaults(stage: &Stage, target: &Target) -> Result<Vec<(Slot, Value)>> {
+    let relation = stage.relation(target);
+    let mut defaults = Vec::new();
+    if relation.is_time_series() {
+        return Ok(defaults);
+    }
+    for (index, column) in relation.columns.iter().enumerate() {
+        let slot = Slot::Column(index);
+        let Some(text) = column.default.as_ref().filter(|_| !target.slots.contains(&slot)) else { continue };
+        let expr = crate::parser::expression(text)?;
+        let (precision, mut scratch) = (stage.precision(target), String::new());
+        let literal = literal_of(&expr, Some(column.data_type), precision, &stage.reading, &mut scratch);
+        let Some(literal) = literal else {
+            return Err(error!(FeatureNotSupported, "COPY cannot compute the default of column \"{}\"", column.name)
+                .with_hint("give the column in the data, or use INSERT"));
+        };
+        defaults.push((slot, crate::literal::value(literal, column.data_type, precision, &stage.reading)?));
+    }
+    Ok(defaults)
+}
+
 /// Hands an evaluated value on as a literal.
 fn cell<T>(cell: &Cell, take: impl FnOnce(Literal<'_>) -> Result<T>) -> Result<T> {
     match cell {

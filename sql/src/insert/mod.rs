@@ -95,6 +95,18 @@ pub fn from_ast(
     general::from_ast(insert, resolver, reading, evaluate)
 }
 
+/// The constant defaults of a plain table's columns that are not among a target's slots.
+///
+/// # Errors
+///
+/// 0A000 for a default that has to be evaluated for each row.
+pub(crate) fn constant_defaults(
+    stage: &stage::Stage,
+    target: &stage::Target,
+) -> Result<Vec<(stage::Slot, model::Value)>> {
+    general::constant_defaults(stage, target)
+}
+
 fn too_many_values() -> Error {
     model::error!(SyntaxError, "INSERT has more expressions than target columns")
 }

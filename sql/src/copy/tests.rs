@@ -1,0 +1,1 @@
+//! COPY in every format, in pieces of any size.
