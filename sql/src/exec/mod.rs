@@ -1,3 +1,4 @@
 //! The operators that DataFusion lacks. Start reading at [`scan`], the leaf of every plan over our tables.
 
+pub mod fill;
 pub mod scan;

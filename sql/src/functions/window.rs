@@ -292,9 +292,11 @@ impl ScalarUDFImpl for WindowFunction {
         let windows = windows.map_err(to_datafusion)?;
         let ticks = cast(&first, &DataType::Int64)?;
         let ticks = ticks.as_any().downcast_ref::<Int64Array>().expect("just cast");
+        if self.kind == Kind::Starts {
+            return Ok(ColumnarValue::Array(lists(ticks, &windows, first.data_type())?));
+        }
         let result = self.evaluate(&windows, ticks).map_err(to_datafusion)?;
         let result = match self.kind {
-            Kind::Starts => lists(result, ticks, &windows, first.data_type())?,
             Kind::Ticks => result,
             _ => cast(&result, first.data_type())?,
         };
@@ -304,9 +306,6 @@ impl ScalarUDFImpl for WindowFunction {
 
 impl WindowFunction {
     fn evaluate(&self, windows: &Windows, ticks: &Int64Array) -> model::Result<ArrayRef> {
-        if self.kind == Kind::Starts {
-            return Ok(Arc::new(Int64Array::from(Vec::<i64>::new())));
-        }
         let outside = || error!(DatetimeFieldOverflow, "a timestamp is outside the calendar");
         // Neighbours are mostly in one window: the calendar is asked once for it.
         let mut known = (i64::MAX, i64::MIN);
@@ -331,7 +330,7 @@ impl WindowFunction {
     }
 }
 
-fn lists(_: ArrayRef, ticks: &Int64Array, windows: &Windows, time: &DataType) -> Result<ArrayRef> {
+fn lists(ticks: &Int64Array, windows: &Windows, time: &DataType) -> Result<ArrayRef> {
     let mut starts = Vec::with_capacity(ticks.len());
     let mut ends: Vec<i32> = vec![0];
     for tick in ticks {

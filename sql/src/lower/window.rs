@@ -46,6 +46,7 @@ impl Lowering<'_> {
         for listed in &mut list {
             listed.expr = window.outer(listed.expr.clone(), &mut aggregation, &mut columns)?;
         }
+        let listed = columns.0.len();
         let names: Vec<String> = list.iter().map(|listed| listed.name.clone()).collect();
         for expr in parts.order_exprs() {
             if !is_output(expr, &names) {
@@ -54,7 +55,7 @@ impl Lowering<'_> {
         }
         let groups = aggregation.groups.clone();
         let inner = inner_select(&mut parts, &window, &aggregation, columns)?;
-        let derived = self.filled(inner, windowing, groups.len())?;
+        let derived = self.filled(inner, windowing, groups.len(), listed)?;
         let partition: Vec<Expr> = (0..groups.len()).map(|n| build::column(&format!("_p{n}"))).collect();
         order(&mut parts, &partition);
         parts.select.from = vec![TableWithJoins { relation: derived, joins: Vec::new() }];
@@ -73,7 +74,13 @@ impl Lowering<'_> {
     }
 
     /// The inner SELECT as a table; with FILL its name says so.
-    fn filled(&mut self, inner: Query, windowing: &Windowing, groups: usize) -> Result<sqlparser::ast::TableFactor> {
+    fn filled(
+        &mut self,
+        inner: Query,
+        windowing: &Windowing,
+        groups: usize,
+        listed: usize,
+    ) -> Result<sqlparser::ast::TableFactor> {
         let Some(fill) = windowing.fill.as_ref().filter(|fill| fill.mode != FillMode::None) else {
             let name = self.unique("window");
             return Ok(build::derived(inner, &name));
@@ -90,6 +97,7 @@ impl Lowering<'_> {
                 sliding: spec.sliding,
                 zone: spec.zone,
                 groups,
+                listed,
             },
         );
         Ok(build::derived(inner, &name))

@@ -16,9 +16,11 @@ use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{InList, Placeholder};
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Between, BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator};
 use model::error;
+use sqlparser::ast::BinaryOperator;
 
 use super::PlanContext;
 use super::error::to_datafusion;
@@ -44,6 +46,33 @@ pub fn coerce(plan: LogicalPlan, context: &PlanContext) -> Result<LogicalPlan> {
         node.map_data(LogicalPlan::recompute_schema)
     })?;
     Ok(rewritten.data)
+}
+
+/// Says in time what DataFusion's planner would refuse before [`coerce`] sees it: numbers beside timestamps.
+#[derive(Debug)]
+pub struct EarlyCoercion(pub Arc<PlanContext>);
+
+impl ExprPlanner for EarlyCoercion {
+    fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        let op = match raw.op {
+            BinaryOperator::Plus => Operator::Plus,
+            BinaryOperator::Minus => Operator::Minus,
+            BinaryOperator::Eq => Operator::Eq,
+            BinaryOperator::NotEq => Operator::NotEq,
+            BinaryOperator::Lt => Operator::Lt,
+            BinaryOperator::LtEq => Operator::LtEq,
+            BinaryOperator::Gt => Operator::Gt,
+            BinaryOperator::GtEq => Operator::GtEq,
+            _ => return Ok(PlannerResult::Original(raw)),
+        };
+        let rewriter = Rewriter { schema, context: &self.0 };
+        let is_time = |expr: &Expr| matches!(rewriter.type_of(expr), Some(DataType::Timestamp(..)));
+        if !is_time(&raw.left) && !is_time(&raw.right) {
+            return Ok(PlannerResult::Original(raw));
+        }
+        let binary = BinaryExpr::new(Box::new(raw.left), op, Box::new(raw.right));
+        Ok(PlannerResult::Planned(rewriter.binary(binary)?.data))
+    }
 }
 
 /// Column references without their table's name.

@@ -98,25 +98,28 @@ pub fn key_range(filter: &Expr, key: &str, precision: Precision) -> Option<TimeR
     if let Expr::Between(Between { expr, negated: false, low, high }) = filter {
         let (Expr::Literal(low, _), Expr::Literal(high, _)) = (low.as_ref(), high.as_ref()) else { return None };
         let of_key = column_under_cast(expr, true) == Some(key);
-        let low = of_key.then(|| range_of(Operator::GtEq, low, precision)).flatten()?;
-        return Some(low.intersect(range_of(Operator::LtEq, high, precision)?));
+        let low = of_key.then(|| range_of(Operator::GtEq, low, precision.nanos_per_tick())).flatten()?;
+        return Some(low.intersect(range_of(Operator::LtEq, high, precision.nanos_per_tick())?));
     }
     if let Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) = filter {
         return Some(key_range(left, key, precision)?.intersect(key_range(right, key, precision)?));
     }
     let (name, op, value) = comparison(filter, true)?;
-    (name == key).then(|| range_of(op, value, precision)).flatten()
+    (name == key).then(|| range_of(op, value, precision.nanos_per_tick())).flatten()
 }
 
 const NOTHING: TimeRange = TimeRange { min: 1, max: 0 };
 
 /// The ticks `t` for which `t op value`.
-fn range_of(op: Operator, value: &ScalarValue, precision: Precision) -> Option<TimeRange> {
+///
+/// `tick` is in nanoseconds. None if the value is no timestamp with a zone or the operator no comparison.
+#[must_use]
+pub fn range_of(op: Operator, value: &ScalarValue, tick: i64) -> Option<TimeRange> {
     if value.is_null() {
         return matches!(value, ScalarValue::Null).then_some(NOTHING).or_else(|| nanos_of(value).map(|_| NOTHING));
     }
     let nanos = nanos_of(value)??;
-    let tick = i128::from(precision.nanos_per_tick());
+    let tick = i128::from(tick);
     let (floor, whole) = (nanos.div_euclid(tick), nanos.rem_euclid(tick) == 0);
     let ceil = if whole { floor } else { floor + 1 };
     let (min, max) = match op {

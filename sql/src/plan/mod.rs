@@ -128,10 +128,10 @@ impl Planner {
         &self,
         state: &SessionState,
         lowered: &Lowered,
-        context: &PlanContext,
+        context: &Arc<PlanContext>,
         parameters: Vec<Option<FieldRef>>,
     ) -> Result<LogicalPlan> {
-        let provider = provider::Provider { state, tables: &lowered.tables };
+        let provider = provider::Provider::new(state, &lowered.tables, context);
         let options = ParserOptions {
             parse_float_as_decimal: false,
             enable_ident_normalization: true,
@@ -154,7 +154,7 @@ impl Planner {
         &self,
         state: &SessionState,
         lowered: &Lowered,
-        context: &PlanContext,
+        context: &Arc<PlanContext>,
         query: &ast::Query,
         given: &[Option<PgType>],
     ) -> Result<Vec<PgType>> {

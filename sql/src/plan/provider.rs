@@ -15,12 +15,31 @@ use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, ScalarUDF, Ta
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use sqlparser::ast;
 
+use super::PlanContext;
+use super::coerce::EarlyCoercion;
+
 /// The names of one statement.
 pub struct Provider<'a> {
     /// Functions and options.
     pub state: &'a SessionState,
     /// Tables by the unique names that lowering gave them.
     pub tables: &'a HashMap<String, Arc<dyn TableProvider>>,
+    /// What is asked before DataFusion's own rules, and they.
+    pub expr_planners: Vec<Arc<dyn ExprPlanner>>,
+}
+
+impl<'a> Provider<'a> {
+    /// What SQL may name in one statement.
+    #[must_use]
+    pub fn new(
+        state: &'a SessionState,
+        tables: &'a HashMap<String, Arc<dyn TableProvider>>,
+        context: &Arc<PlanContext>,
+    ) -> Self {
+        let early: Arc<dyn ExprPlanner> = Arc::new(EarlyCoercion(Arc::clone(context)));
+        let expr_planners = std::iter::once(early).chain(state.expr_planners().iter().cloned()).collect();
+        Self { state, tables, expr_planners }
+    }
 }
 
 impl ContextProvider for Provider<'_> {
@@ -49,7 +68,7 @@ impl ContextProvider for Provider<'_> {
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
-        self.state.expr_planners()
+        &self.expr_planners
     }
 
     fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {

@@ -22,6 +22,7 @@ use datafusion::logical_expr::{
 use model::error;
 
 use super::{Single, passes, taken};
+use crate::pgtype::{PG_OID, PG_TYPMOD};
 use crate::plan::error::to_datafusion;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -104,7 +105,10 @@ impl AggregateUDFImpl for Pick {
             let error = error!(UndefinedFunction, "{} goes by a TIMESTAMP, not by {key}", self.name());
             return Err(to_datafusion(error));
         }
-        Ok(Arc::new(Field::new(self.name(), args[0].data_type().clone(), true)))
+        // The type on the wire stays; the origin does not: the result is no column of a table.
+        let of_type = args[0].metadata().iter().filter(|(key, _)| matches!(key.as_str(), PG_OID | PG_TYPMOD));
+        let metadata = of_type.map(|(key, value)| (key.clone(), value.clone())).collect();
+        Ok(Arc::new(Field::new(self.name(), args[0].data_type().clone(), true).with_metadata(metadata)))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
