@@ -59,11 +59,18 @@ impl Filling {
         if self.range.is_empty() {
             return Ok(grid);
         }
+        let too_many = || {
+            let error = error!(ConfigurationLimitExceeded, "FILL would give more than {FILLED_ROWS_MAX} rows");
+            to_datafusion(error.with_hint("narrow the range of time or widen the INTERVAL"))
+        };
         let mut start = self.windows.first(self.range.min).ok_or_else(outside)?;
+        let span = i128::from(self.range.max) - i128::from(start);
+        if self.windows.fixed_step().is_some_and(|step| span / i128::from(step) >= FILLED_ROWS_MAX as i128) {
+            return Err(too_many());
+        }
         while start <= self.range.max {
             if grid.len() == FILLED_ROWS_MAX {
-                let error = error!(ConfigurationLimitExceeded, "FILL would give more than {FILLED_ROWS_MAX} rows");
-                return Err(to_datafusion(error.with_hint("narrow the range of time or widen the INTERVAL")));
+                return Err(too_many());
             }
             grid.push(start);
             start = self.windows.next(start).ok_or_else(outside)?;

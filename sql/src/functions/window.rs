@@ -156,6 +156,15 @@ impl Windows {
         self.add(start, self.sliding)
     }
 
+    /// Ticks between two starts, where that is always the same.
+    #[must_use]
+    pub fn fixed_step(&self) -> Option<i64> {
+        match self.sliding {
+            Length::Ticks(step) => Some(step),
+            _ => None,
+        }
+    }
+
     /// The earliest window that has `tick` in it.
     #[must_use]
     pub fn first(&self, tick: i64) -> Option<i64> {

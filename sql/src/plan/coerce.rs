@@ -40,7 +40,7 @@ pub fn coerce(plan: LogicalPlan, context: &PlanContext) -> Result<LogicalPlan> {
         let numbers = !matches!(node, LogicalPlan::Limit(_));
         let rewriter = Rewriter { schema: &schema, context };
         let node = node.map_expressions(|expr| {
-            let expr = if numbers { narrow_integers(expr)? } else { Transformed::no(expr) };
+            let expr = if numbers { narrow_integers(expr)? } else { count_parameters(expr)? };
             expr.transform_data(|expr| rewriter.rewrite(expr))
         })?;
         node.map_data(LogicalPlan::recompute_schema)
@@ -102,6 +102,19 @@ fn narrow_integers(expr: Expr) -> Result<Transformed<Expr>> {
         | Expr::WindowFunction(_)
         | Expr::HigherOrderFunction(_)) => Ok(Transformed::new(call, false, TreeNodeRecursion::Jump)),
         other => Ok(Transformed::no(other)),
+    })
+}
+
+/// A parameter of LIMIT or OFFSET is a whole number.
+fn count_parameters(expr: Expr) -> Result<Transformed<Expr>> {
+    expr.transform_up(|expr| {
+        Ok(match expr {
+            Expr::Placeholder(Placeholder { id, field: None }) => {
+                let field = Arc::new(Field::new(&id, DataType::Int64, true));
+                Transformed::yes(Expr::Placeholder(Placeholder { id, field: Some(field) }))
+            }
+            other => Transformed::no(other),
+        })
     })
 }
 

@@ -261,6 +261,9 @@ fn within(stream: RowStream, deadline: Option<tokio::time::Instant>) -> RowStrea
     let Some(deadline) = deadline else { return stream };
     Box::pin(futures::stream::unfold(Some(stream), move |stream| async move {
         let mut stream = stream?;
+        if tokio::time::Instant::now() >= deadline {
+            return Some((Err(timed_out()), None));
+        }
         match tokio::time::timeout_at(deadline, stream.next()).await {
             Ok(Some(batch)) => Some((batch, Some(stream))),
             Ok(None) => None,

@@ -68,7 +68,7 @@ impl Fixture {
 
     /// Runs a query: a header, then rows, `|` between columns.
     pub(crate) async fn rows(&self, sql: &str, values: Vec<ScalarValue>) -> model::Result<Vec<String>> {
-        let query = parse(sql);
+        let query = parse(sql)?;
         let planned = self.planner.plan_query(&query, Arc::new(self.context.clone()), &[]).await?;
         let (_, stream) = self.planner.execute(&planned, values).await?;
         let batches: Vec<_> = stream.try_collect().await?;
@@ -101,11 +101,10 @@ impl Fixture {
     }
 }
 
-/// A query as the parser gives it. Until the parser is there, TDengine's clauses are written as its markers.
-fn parse(sql: &str) -> sqlparser::ast::Query {
-    let statements = sqlparser::parser::Parser::parse_sql(&sqlparser::dialect::PostgreSqlDialect {}, sql);
-    match statements.expect("the test's SQL is right").pop() {
-        Some(sqlparser::ast::Statement::Query(query)) => *query,
+fn parse(sql: &str) -> model::Result<sqlparser::ast::Query> {
+    let mut statements = crate::parser::parse(sql, &crate::parser::ParserOptions::default())?;
+    match statements.pop().map(|parsed| parsed.statement) {
+        Some(crate::statement::Statement::Query(query)) => Ok(*query),
         other => panic!("{other:?} is no query"),
     }
 }
@@ -177,7 +176,8 @@ fn calendars() {
 #[tokio::test]
 async fn parameters_have_types_and_values() {
     let f = Fixture::new();
-    let query = parse("SELECT v + $1, n FROM meters WHERE ts >= $2 AND location = $3 AND n > $4 LIMIT $5");
+    let query = parse("SELECT v + $1, n FROM meters WHERE ts >= $2 AND location = $3 AND n > $4 LIMIT $5")
+        .expect("the SQL is right");
     let planned = f.planner.plan_query(&query, Arc::new(f.context.clone()), &[]).await.expect("it is right");
     let names: Vec<_> = planned.parameters.iter().map(|pg| pg.name).collect();
     assert_eq!(names, ["float8", "timestamptz", "text", "int4", "int8"]);
@@ -200,7 +200,7 @@ async fn a_statement_ends_at_its_deadline() {
     let f = Fixture::new();
     let mut context = f.context.clone();
     context.deadline = Some(tokio::time::Instant::now());
-    let query = parse("SELECT count(*) FROM meters a, meters b");
+    let query = parse("SELECT count(*) FROM meters a, meters b").expect("the SQL is right");
     let planned = f.planner.plan_query(&query, Arc::new(context), &[]).await.expect("planning is not bounded");
     let error = match f.planner.execute(&planned, Vec::new()).await {
         Err(error) => error,
@@ -212,7 +212,8 @@ async fn a_statement_ends_at_its_deadline() {
 #[tokio::test]
 async fn explain_shows_rows_and_pushed_down_filters() {
     let f = Fixture::new();
-    let query = parse("SELECT avg(v) FROM meters WHERE tbname = 'd1' AND ts >= '2024-01-01 00:00:06' AND v > 1");
+    let query = parse("SELECT avg(v) FROM meters WHERE tbname = 'd1' AND ts >= '2024-01-01 00:00:06' AND v > 1")
+        .expect("the SQL is right");
     let planned = f.planner.plan_query(&query, Arc::new(f.context.clone()), &[]).await.expect("it is right");
     let options = super::ExplainOptions { analyze: true, ..Default::default() };
     let (_, stream) = f.planner.explain(&planned, Vec::new(), options).await.expect("it runs");
