@@ -40,6 +40,19 @@ impl Vnode {
     pub(super) fn merge_now(&self, all: bool) -> Result<usize, Halt> {
         self.check()?;
         let _one = self.merging.lock();
+        self.merge_locked(all)
+    }
+
+    /// Merges what is due, unless somebody does, or so many others merge that flushes might have to wait.
+    pub(super) fn merge_in_background(&self) -> Result<(), Halt> {
+        self.check()?;
+        let (Some(_slot), Some(_one)) = (self.env.scheduler().merge_slot(), self.merging.try_lock()) else {
+            return Ok(());
+        };
+        self.merge_locked(false).map(drop)
+    }
+
+    fn merge_locked(&self, all: bool) -> Result<usize, Halt> {
         let mut merges = 0;
         let mut done = BTreeSet::new();
         let result = loop {
@@ -86,10 +99,9 @@ impl Vnode {
         inner.next_run += 1;
         let suids: BTreeSet<Suid> =
             runs.iter().flat_map(|run| run.header.relations.iter().map(|(suid, ..)| *suid)).collect();
-        let gaps = inner.state.has_gaps();
         let relation = |suid: Suid| {
             let gone = inner.undurable_gone(suid);
-            let series = if gaps {
+            let series = if inner.state.has_gaps(suid) {
                 let live = inner.state.relation(suid).iter().map(|series| series.sid).collect::<BTreeSet<u32>>();
                 SeriesFilter::Set(live.union(&gone).copied().collect())
             } else {
@@ -131,8 +143,7 @@ impl Vnode {
             });
             let mut sources: Vec<Box<dyn Source>> = Vec::new();
             for run in &job.runs {
-                let mut blocks = run.blocks(*suid)?;
-                blocks.retain(|block| wanted.overlaps(block.sids(), block.keys()));
+                let blocks = run.wanted_blocks(*suid, &wanted)?;
                 let wanted = Arc::clone(&wanted);
                 sources.push(Box::new(RunSource { run: Arc::clone(run), blocks: blocks.into_iter(), wanted }));
             }

@@ -98,12 +98,11 @@ impl Vnode {
         let number = inner.next_run;
         inner.next_run += 1;
         let state = &mut inner.state;
-        let gaps = state.has_gaps();
         let relation = |suid: &Suid| {
             let sids = || state.relation(*suid).iter().map(|series| series.sid).collect();
             let relation = FrozenRelation {
                 plain: state.row_ids.contains_key(suid),
-                series: if gaps { SeriesFilter::Set(sids()) } else { SeriesFilter::All },
+                series: if state.has_gaps(*suid) { SeriesFilter::Set(sids()) } else { SeriesFilter::All },
                 tombstones: state.tombstones(*suid).into_iter().collect(),
             };
             (*suid, relation)

@@ -5,6 +5,7 @@
 //!   kind 0 chunk, 1 block header, 2 run header (without the rest)
 //! meta = letter | rest
 //!   F format   A counters   S series (sid)   D dropped relation (suid)   P row ids of a plain table (suid)
+//!   G relation with dropped tables (suid)
 //!   T tombstones (suid)   R outcome (writer, seq)   W floor of a writer (writer)
 //! ```
 //!

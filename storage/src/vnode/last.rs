@@ -1,20 +1,23 @@
 //! The newest row of each table, or the newest value of each column.
 //!
-//! For a few series their rows are read backwards until nothing is missing. For many, all rows are read forwards once.
+//! For a few series their rows are read backwards until nothing is missing. For many, the rows of the newest bucket are
+//! read forwards, and the older ones only for the series that it leaves open.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
-use model::Sid;
 use model::scan::{LastValuesRequest, Order, RowsRequest, Series};
+use model::{Sid, TimeRange};
 
 use crate::halt::Halt;
-use crate::vnode::scan::{Prepared, RowsScan, batch};
+use crate::vnode::keys;
+use crate::vnode::scan::{Prepared, Rows, RowsScan, batch};
 use crate::vnode::segment::SeriesFilter;
 use crate::vnode::{Batches, Vnode};
 
 /// Up to this many series are read backwards one by one.
-const FEW_SERIES: usize = 64;
+const FEW_SERIES: usize = if cfg!(test) { 2 } else { 64 };
 /// Rows of the first step backwards; later ones are longer.
 const FIRST_STEP: usize = 64;
 
@@ -25,16 +28,8 @@ impl Vnode {
         rows.limit = None;
         rows.filters.clear();
         let prepared = self.prepare(&rows);
-        let few: Option<Vec<u32>> = match &prepared.series {
-            SeriesFilter::Set(sids) if sids.len() <= FEW_SERIES => Some(sids.to_vec()),
-            SeriesFilter::All if prepared.view.list.len() + prepared.overlaid.tables.len() <= FEW_SERIES => {
-                let stored = prepared.view.list.iter().map(|series| series.sid);
-                Some(stored.chain(prepared.overlaid.tables.iter().map(|series| series.sid)).collect())
-            }
-            _ => None,
-        };
-        if let Some(sids) = few {
-            let mut sids = sids.into_iter();
+        if prepared.count() <= FEW_SERIES {
+            let mut sids = prepared.sids().into_iter();
             let mut prepared = prepared;
             return Ok(Box::new(std::iter::from_fn(move || {
                 loop {
@@ -48,8 +43,63 @@ impl Vnode {
             })));
         }
         rows.order = Order::SeriesTime;
+        let split = self.newest_bucket(&prepared, rows.range);
+        let newest = RowsRequest { range: TimeRange { min: split, ..rows.range }, ..rows.clone() };
+        let whole = split == rows.range.min;
+        let scan = RowsScan::start(&prepared, newest)?;
+        let first = Forwards { scan, carry: None, per_column, settled_only: !whole, found: Vec::new(), done: false };
+        let rest = (!whole).then_some((prepared, rows, split));
+        Ok(Box::new(Many { pass: first, rest, failed: false }))
+    }
+
+    /// Where the newest bucket with rows in `range` starts, or the range itself.
+    fn newest_bucket(&self, prepared: &Prepared, range: TimeRange) -> i64 {
+        let view = &prepared.view;
+        let runs = view.runs.iter().map(|run| run.header.key_range.max);
+        let chunks = view.chunks.iter().chain(&prepared.overlaid.chunks).map(|chunk| chunk.key_range.max);
+        let newest = runs.chain(chunks).max().unwrap_or(range.max).min(range.max);
+        let bucket = keys::bucket_of(newest, self.options.duration_ticks);
+        keys::bucket_range(bucket, self.options.duration_ticks).min.clamp(range.min, range.max)
+    }
+}
+
+/// Two passes over many series: the newest bucket, then what it left open.
+struct Many {
+    pass: Forwards,
+    /// What the second pass needs: the view, the request, and where the first pass began.
+    rest: Option<(Prepared, RowsRequest, i64)>,
+    failed: bool,
+}
+
+impl Many {
+    fn step(&mut self) -> Result<Option<RecordBatch>, Halt> {
+        if let Some(batch) = self.pass.step()? {
+            return Ok(Some(batch));
+        }
+        let Some((mut prepared, mut rows, split)) = self.rest.take() else { return Ok(None) };
+        let found: BTreeSet<u32> = std::mem::take(&mut self.pass.found).into_iter().collect();
+        let open: Vec<u32> = prepared.sids().into_iter().filter(|sid| !found.contains(sid)).collect();
+        prepared.series = SeriesFilter::Set(open.into());
+        if !self.pass.per_column {
+            rows.range.max = split.saturating_sub(1);
+        }
+        let per_column = self.pass.per_column;
         let scan = RowsScan::start(&prepared, rows)?;
-        Ok(Box::new(Forwards { scan, carry: None, per_column, done: false }))
+        self.pass = Forwards { scan, carry: None, per_column, settled_only: false, found: Vec::new(), done: false };
+        self.pass.step()
+    }
+}
+
+impl Iterator for Many {
+    type Item = Result<RecordBatch, Halt>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let step = self.step();
+        self.failed = step.is_err();
+        step.transpose()
     }
 }
 
@@ -90,45 +140,65 @@ fn backwards(
     Ok(Some(batch(&newest.schema(), columns, 1)))
 }
 
-/// Reads all rows once, by series, and keeps the last one of each.
+/// Reads rows once, by series, and keeps the last one of each.
 struct Forwards {
     scan: RowsScan,
     /// The series of the last row and what is known of its newest row.
     carry: Option<(u32, RecordBatch)>,
     per_column: bool,
+    /// Leave out series of which older rows might say more.
+    settled_only: bool,
+    /// The series that were answered.
+    found: Vec<u32>,
     done: bool,
 }
 
 impl Forwards {
     fn step(&mut self) -> Result<Option<RecordBatch>, Halt> {
         while !self.done {
-            let Some(rows) = self.scan.next().transpose()? else {
-                self.done = true;
-                return Ok(self.carry.take().map(|(_, row)| row));
-            };
             let mut finished: Vec<RecordBatch> = Vec::new();
-            let mut start = 0;
-            while start < rows.sids.len() {
-                let sid = rows.sids[start];
-                let end = start + rows.sids[start..].partition_point(|other| *other == sid);
-                let group = rows.batch.slice(start, end - start);
-                let before = self.carry.take().and_then(|(of, row)| {
-                    if of == sid {
-                        return Some(row);
+            match self.scan.next().transpose()? {
+                Some(rows) => self.take_in(&rows, &mut finished),
+                None => {
+                    self.done = true;
+                    if let Some((sid, row)) = self.carry.take() {
+                        self.finish(sid, row, &mut finished);
                     }
-                    finished.push(row);
-                    None
-                });
-                self.carry = Some((sid, self.newest(&group, before)));
-                start = end;
+                }
             }
-            if !finished.is_empty() {
-                let schema = rows.batch.schema();
-                let all = arrow::compute::concat_batches(&schema, &finished).expect("all rows have one schema");
+            if let Some(first) = finished.first() {
+                let all = arrow::compute::concat_batches(&first.schema(), &finished).expect("all rows have one schema");
                 return Ok(Some(all));
             }
         }
         Ok(None)
+    }
+
+    fn take_in(&mut self, rows: &Rows, finished: &mut Vec<RecordBatch>) {
+        let mut start = 0;
+        while start < rows.sids.len() {
+            let sid = rows.sids[start];
+            let end = start + rows.sids[start..].partition_point(|other| *other == sid);
+            let group = rows.batch.slice(start, end - start);
+            let before = match self.carry.take() {
+                Some((of, row)) if of == sid => Some(row),
+                Some((of, row)) => {
+                    self.finish(of, row, finished);
+                    None
+                }
+                None => None,
+            };
+            self.carry = Some((sid, self.newest(&group, before)));
+            start = end;
+        }
+    }
+
+    fn finish(&mut self, sid: u32, row: RecordBatch, finished: &mut Vec<RecordBatch>) {
+        let open = self.per_column && row.columns().iter().any(|column| column.is_null(0));
+        if !(self.settled_only && open) {
+            self.found.push(sid);
+            finished.push(row);
+        }
     }
 
     /// The newest row of a series, given more rows behind what is known.
@@ -144,15 +214,5 @@ impl Forwards {
             }
         });
         batch(&group.schema(), columns.collect(), 1)
-    }
-}
-
-impl Iterator for Forwards {
-    type Item = Result<RecordBatch, Halt>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let step = self.step();
-        self.done |= step.is_err();
-        step.transpose()
     }
 }

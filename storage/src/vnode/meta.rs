@@ -60,6 +60,9 @@ pub(crate) fn take_changes(state: &mut State) -> MetaBatch {
     for suid in dirty.dropped {
         batch.put(keys::meta(b'D', &suid.0.to_be_bytes()), Vec::new());
     }
+    for suid in dirty.gaps {
+        batch.put(keys::meta(b'G', &suid.0.to_be_bytes()), Vec::new());
+    }
     for suid in dirty.tombstones {
         let key = keys::meta(b'T', &suid.0.to_be_bytes());
         match state.tombstones(suid) {
@@ -177,6 +180,7 @@ fn take_up(state: &mut State, place: &str, key: &[u8], value: &[u8]) -> Result<(
         b'D' => {
             state.dropped.insert(suid()?);
         }
+        b'G' => state.load_gap(suid()?),
         b'P' => {
             state.row_ids.insert(suid()?, decode(place, key, value)?);
         }

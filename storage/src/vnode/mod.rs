@@ -487,7 +487,7 @@ impl Work for Vnode {
     fn work(&self) {
         let full = self.is_full(&self.inner.read().active);
         let done = if full { self.flush_now().map(drop) } else { Ok(()) };
-        if let Err(halt) = done.and_then(|()| self.merge_now(false).map(drop)) {
+        if let Err(halt) = done.and_then(|()| self.merge_in_background()) {
             self.halt(&halt);
         }
     }
@@ -555,7 +555,8 @@ impl Inner {
                 tombstones.touch((0, u32::MAX), run.header.key_range, run.header.version_min.max(run.header.folded))
             })
         };
-        run.header.folded < self.durable_clock && (self.state.has_gaps() || deleted())
+        let gaps = || run.header.relations.iter().any(|(suid, ..)| self.state.has_gaps(*suid));
+        run.header.folded < self.durable_clock && (gaps() || deleted())
     }
 
     /// Tables whose drop is not on disk yet: their rows must not leave the disk before it.

@@ -155,6 +155,28 @@ impl Run {
         Ok(all[start..end].to_vec())
     }
 
+    /// Its blocks of one relation that can hold wanted rows, ascending.
+    pub(crate) fn wanted_blocks(self: &Arc<Self>, suid: Suid, wanted: &Wanted) -> Result<Vec<Arc<Block>>, Halt> {
+        let all = self.all_blocks()?;
+        let start = all.partition_point(|block| block.id.suid < suid);
+        let end = all.partition_point(|block| block.id.suid <= suid);
+        let blocks = &all[start..end];
+        let hits = |block: &&Arc<Block>| wanted.overlaps(block.sids(), block.keys());
+        let Some(sids) = wanted.series.few() else { return Ok(blocks.iter().filter(hits).cloned().collect()) };
+        let mut found: Vec<Arc<Block>> = Vec::new();
+        for sid in sids {
+            let first = blocks.partition_point(|block| block.last() < (*sid, wanted.range.min));
+            let last = (*sid, wanted.range.max);
+            for block in blocks[first..].iter().take_while(|block| block.first() <= last).filter(hits) {
+                // Neighbouring series may share a block.
+                if found.last().is_none_or(|found| found.id < block.id) {
+                    found.push(Arc::clone(block));
+                }
+            }
+        }
+        Ok(found)
+    }
+
     fn all_blocks(self: &Arc<Self>) -> Result<Arc<Vec<Arc<Block>>>, Halt> {
         let mut slot = self.blocks.lock();
         if let Some(blocks) = &*slot {

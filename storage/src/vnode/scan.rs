@@ -115,6 +115,24 @@ pub(super) struct Prepared {
     pub(super) series: SeriesFilter,
 }
 
+impl Prepared {
+    /// How many series are asked for.
+    pub(super) fn count(&self) -> usize {
+        match &self.series {
+            SeriesFilter::All => self.view.list.len() + self.overlaid.tables.len(),
+            SeriesFilter::Set(sids) => sids.len(),
+        }
+    }
+
+    /// The series that are asked for, ascending.
+    pub(super) fn sids(&self) -> Vec<u32> {
+        match &self.series {
+            SeriesFilter::All => self.view.list.iter().chain(&self.overlaid.tables).map(|series| series.sid).collect(),
+            SeriesFilter::Set(sids) => sids.to_vec(),
+        }
+    }
+}
+
 /// A scan of rows under way.
 pub(super) struct RowsScan {
     merge: Merge,

@@ -28,7 +28,17 @@ struct Shared {
 struct Queue {
     waiting: VecDeque<Weak<dyn Work>>,
     workers: usize,
+    merges: usize,
     stopped: bool,
+}
+
+/// The right to merge in the background, until it is dropped.
+pub(crate) struct MergeSlot<'a>(&'a Shared);
+
+impl Drop for MergeSlot<'_> {
+    fn drop(&mut self) {
+        self.0.queue.lock().merges -= 1;
+    }
 }
 
 impl Scheduler {
@@ -52,6 +62,16 @@ impl Scheduler {
     pub(crate) fn is_active(&self) -> bool {
         let queue = self.shared.queue.lock();
         queue.workers > 0 && !queue.stopped
+    }
+
+    /// The right to merge: one worker is always left for flushes, if there are several.
+    pub(crate) fn merge_slot(&self) -> Option<MergeSlot<'_>> {
+        let mut queue = self.shared.queue.lock();
+        if queue.merges >= queue.workers.saturating_sub(1).max(1) {
+            return None;
+        }
+        queue.merges += 1;
+        Some(MergeSlot(&self.shared))
     }
 
     /// Asks for work to be done soon.

@@ -65,7 +65,7 @@ impl SeriesFilter {
     }
 
     /// The sids, if they are few.
-    fn few(&self) -> Option<&[u32]> {
+    pub(crate) fn few(&self) -> Option<&[u32]> {
         match self {
             Self::Set(sids) if sids.len() <= FEW_SERIES => Some(sids),
             _ => None,

@@ -38,6 +38,8 @@ pub(crate) struct State {
     names: HashMap<Arc<str>, u32>,
     relations: HashMap<Suid, SeriesList>,
     tombstones: HashMap<Suid, Arc<Tombstones>>,
+    /// Relations of which some table was dropped.
+    gaps: BTreeSet<Suid>,
 }
 
 /// Parts of the state that changed. The retry table keeps its own changes.
@@ -49,6 +51,7 @@ pub(crate) struct Dirty {
     pub(crate) dropped: BTreeSet<Suid>,
     pub(crate) tombstones: BTreeSet<Suid>,
     pub(crate) row_ids: BTreeSet<Suid>,
+    pub(crate) gaps: BTreeSet<Suid>,
 }
 
 impl State {
@@ -70,9 +73,14 @@ impl State {
         self.series.len()
     }
 
-    /// Whether some table was ever dropped, so that stored rows may be nobody's.
-    pub(crate) fn has_gaps(&self) -> bool {
-        self.series.len() < self.next_sid as usize
+    /// Whether some table of the relation was ever dropped, so that stored rows may be nobody's.
+    pub(crate) fn has_gaps(&self, suid: Suid) -> bool {
+        self.gaps.contains(&suid)
+    }
+
+    /// Takes up that some table of the relation was dropped.
+    pub(crate) fn load_gap(&mut self, suid: Suid) {
+        self.gaps.insert(suid);
     }
 
     /// Adds a table or replaces the one of its sid.
@@ -98,6 +106,13 @@ impl State {
         }
         self.dirty.sids.insert(sid);
         self.dirty.gone.insert(sid, series.suid);
+        self.note_gap(series.suid);
+    }
+
+    fn note_gap(&mut self, suid: Suid) {
+        if self.gaps.insert(suid) {
+            self.dirty.gaps.insert(suid);
+        }
     }
 
     /// Drops all tables of a relation and refuses it from now on. Gives how many there were.
@@ -105,6 +120,7 @@ impl State {
         let sids: Vec<u32> = self.relation(suid).iter().map(|series| series.sid).collect();
         sids.iter().for_each(|sid| self.remove_series(*sid));
         self.relations.remove(&suid);
+        self.note_gap(suid);
         if self.dropped.insert(suid) {
             self.dirty.dropped.insert(suid);
         }

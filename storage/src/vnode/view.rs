@@ -57,7 +57,7 @@ impl Vnode {
             runs,
             next_sid: inner.state.next_sid,
             next_row_id: inner.state.row_ids.get(&suid).copied().unwrap_or(FIRST_ROW_ID),
-            gaps: inner.state.has_gaps(),
+            gaps: inner.state.has_gaps(suid),
         };
         let named = names.iter().map(|name| inner.state.by_name(name).cloned()).collect();
         (view, named)
@@ -134,8 +134,7 @@ impl View {
     ) -> Result<Vec<RunBlocks>, Halt> {
         let mut all: Vec<RunBlocks> = Vec::new();
         for run in self.runs.iter().filter(|run| run.header.key_range.overlaps(wanted.range)) {
-            let mut blocks = run.blocks(self.suid)?;
-            blocks.retain(|block| wanted.overlaps(block.sids(), block.keys()));
+            let blocks = run.wanted_blocks(self.suid, wanted)?;
             if !blocks.is_empty() {
                 all.push((Arc::clone(run), blocks));
             }
