@@ -32,7 +32,7 @@ fn schemata(context: &CatalogContext, rows: &mut Rows) {
         rows.add([
             ("catalog_name", (&context.database).into()),
             ("schema_name", name.into()),
-            ("schema_owner", "root".into()),
+            ("schema_owner", if name == "public" { "pg_database_owner" } else { "root" }.into()),
         ]);
     }
 }

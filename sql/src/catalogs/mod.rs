@@ -13,6 +13,8 @@ mod provider;
 pub mod relations;
 pub mod rows;
 pub mod show;
+#[cfg(test)]
+mod show_tests;
 pub mod statics;
 pub mod tdengine;
 #[cfg(test)]
@@ -22,7 +24,6 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ExtensionOptions};
 use model::catalog::{Database, View};
@@ -61,7 +62,6 @@ pub struct CatalogContext {
 }
 
 /// What only the server knows: sessions, running queries, columns of views. Every answer may be empty.
-#[async_trait]
 pub trait Observer: Send + Sync {
     /// Name and type of a view's columns, in order.
     fn view_columns(&self, database: &Database, view: &View) -> Vec<(String, PgType)>;

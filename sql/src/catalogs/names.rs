@@ -20,6 +20,8 @@ pub const INFORMATION_SCHEMA: u32 = 13_000;
 pub const HEAP: u32 = 2;
 /// Oid of the access method `btree`.
 pub const BTREE: u32 = 403;
+/// Oid of the role `pg_database_owner`, which owns the schema `public`.
+pub const DATABASE_OWNER: u32 = 6171;
 /// Added to a relation's oid: its primary key's index, and the constraint.
 const INDEX: u32 = 0x4000_0000;
 
@@ -50,6 +52,9 @@ pub fn user_oid(name: &str) -> u32 {
 /// The user of this oid.
 #[must_use]
 pub fn user_of(context: &CatalogContext, oid: u32) -> Option<String> {
+    if oid == DATABASE_OWNER {
+        return Some("pg_database_owner".into());
+    }
     let named = context.catalog.users.values().find(|user: &&User| user_oid(&user.name) == oid);
     named.map(|user| user.name.clone()).or_else(|| (oid == statics::OWNER).then(|| "root".to_owned()))
 }
@@ -161,6 +166,23 @@ pub fn type_of_name(text: &str) -> Option<PgType> {
     })
 }
 
+/// The oid of a type by its name, also of those that no column here can have.
+#[must_use]
+pub fn type_oid(name: &str) -> Option<u32> {
+    const OTHERS: [(&str, u32); 8] = [
+        ("trigger", 2279),
+        ("event_trigger", 3838),
+        ("record", 2249),
+        ("cstring", 2275),
+        ("any", 2276),
+        ("anyarray", 2277),
+        ("anyelement", 2283),
+        ("internal", 2281),
+    ];
+    let other = || OTHERS.iter().find(|(of, _)| *of == name.trim().trim_matches('"')).map(|(_, oid)| *oid);
+    type_of_name(name).map(|of| of.oid).or_else(other)
+}
+
 /// An identifier as PostgreSQL prints it: quoted if it would not read back otherwise.
 #[must_use]
 pub fn quote_ident(name: &str) -> String {
@@ -175,8 +197,9 @@ pub fn is_reserved(word: &str) -> bool {
     RESERVED.binary_search(&word).is_ok()
 }
 
+/// The words that PostgreSQL 15 keeps for itself, in order.
 #[rustfmt::skip]
-const RESERVED: &[&str] = &[
+pub const RESERVED: &[&str] = &[
     "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization", "between",
     "bigint", "binary", "bit", "boolean", "both", "case", "cast", "char", "character", "check", "coalesce", "collate",
     "collation", "column", "concurrently", "constraint", "create", "cross", "current_catalog", "current_date",

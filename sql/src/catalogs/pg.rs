@@ -211,7 +211,8 @@ fn defaults(context: &CatalogContext, rows: &mut Rows) {
 
 fn namespaces(rows: &mut Rows) {
     for (name, oid) in SCHEMAS {
-        rows.add([("oid", oid.into()), ("nspname", name.into()), ("nspowner", OWNER.into())]);
+        let owner = if oid == PUBLIC { names::DATABASE_OWNER } else { OWNER };
+        rows.add([("oid", oid.into()), ("nspname", name.into()), ("nspowner", owner.into())]);
     }
 }
 
@@ -300,6 +301,12 @@ fn constraints(context: &CatalogContext, rows: &mut Rows) {
 }
 
 fn roles(context: &CatalogContext, rows: &mut Rows) {
+    rows.add([
+        ("oid", names::DATABASE_OWNER.into()),
+        ("rolname", "pg_database_owner".into()),
+        ("rolinherit", true.into()),
+        ("rolconnlimit", (-1).into()),
+    ]);
     for user in context.catalog.users.values() {
         let mut cells = vec![
             ("oid", names::user_oid(&user.name).into()),

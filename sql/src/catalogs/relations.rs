@@ -101,7 +101,7 @@ pub fn field(name: &str, pg_type: PgType, nullable: bool) -> Field {
 /// The Arrow type of a column here: as [`PgType::arrow`], and lists for the vectors, so that they can be subscripted.
 #[must_use]
 pub fn arrow_type(pg_type: PgType) -> DataType {
-    let list = |of: PgType| DataType::List(Arc::new(field("item", of, true)));
+    let list = |of: PgType| DataType::List(Arc::new(Field::new("item", of.arrow(), true)));
     match pg_type {
         PgType::INT2VECTOR => list(PgType::INT2),
         PgType::OIDVECTOR => list(PgType::OID),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayBuilder, ArrayRef, BooleanBuilder, Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder,
-    ListBuilder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder, new_null_array,
+    ArrayBuilder, ArrayRef, BooleanBuilder, Date32Builder, Float32Builder, Float64Builder, Int16Builder, Int32Builder,
+    Int64Builder, ListBuilder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder, new_null_array,
 };
 use arrow::datatypes::{DataType, FieldRef};
 use model::{Error, Result};
@@ -187,6 +187,7 @@ pub(crate) fn array(field: &FieldRef, cells: &[Cell]) -> Result<ArrayRef> {
             TimestampMicrosecondBuilder::new().with_data_type(field.data_type().clone()),
             Cell::Int(value) => *value
         ),
+        DataType::Date32 => build!(Date32Builder::new(), Cell::Int(value) => narrow(field, *value)?),
         DataType::List(item) => list(field, item, cells)?,
         other if cells.iter().all(|cell| *cell == Cell::Null) => new_null_array(other, cells.len()),
         _ => return Err(mismatch(field, &cells[0])),

@@ -39,6 +39,7 @@ pub(super) async fn fill(context: &CatalogContext, rows: &mut Rows) -> Result<()
         "ins_configs" => variables(context, rows, false),
         "ins_dnode_variables" => variables(context, rows, true),
         "perf_connections" => connections(context, rows),
+        "perf_keywords" => keywords(rows),
         "perf_queries" => queries(context, rows),
         _ => {}
     }
@@ -323,6 +324,13 @@ fn connections(context: &CatalogContext, rows: &mut Rows) {
             ("login_time", moment(of.login_ms)),
             ("last_access", moment(of.query_ms)),
         ]);
+    }
+}
+
+/// The reserved words, as `pg_get_keywords()` gives them.
+fn keywords(rows: &mut Rows) {
+    for word in super::names::RESERVED {
+        rows.add([("word", (*word).into()), ("catcode", "R".into()), ("catdesc", "reserved".into())]);
     }
 }
 

@@ -220,12 +220,26 @@ impl DataPlane for Plane {
     }
 }
 
+/// Knows the columns of the view.
+struct Views;
+
+impl super::Observer for Views {
+    fn view_columns(&self, _: &Database, _: &View) -> Vec<(String, PgType)> {
+        vec![("id".into(), PgType::INT4), ("name".into(), PgType::TEXT)]
+    }
+
+    fn connections(&self) -> Vec<super::Connection> {
+        Vec::new()
+    }
+}
+
 /// A session of `root` in the database `power`.
 pub(crate) fn context() -> Arc<CatalogContext> {
     let catalog = Arc::new(catalog());
     let mut context = CatalogContext::new(catalog.clone(), Arc::new(Plane(catalog)), "power", "root");
     context.now_us = 1_600_000_000_000_000;
     context.backend = 42;
+    context.observer = Some(Arc::new(Views));
     Arc::new(context)
 }
 
@@ -312,11 +326,7 @@ pub(crate) fn print(batches: &[RecordBatch], context: &Arc<CatalogContext>, zone
         for row in 0..batch.num_rows() {
             let cells = batch.columns().iter().zip(schema.fields()).map(|(array, field)| {
                 let shown = text_of(array, row, PgType::of(field), &settings);
-                shown.unwrap_or_else(|error| panic!("{}: {error}", field.name())).map(|text| match text.as_str() {
-                    "true" => "t".into(),
-                    "false" => "f".into(),
-                    _ => text,
-                })
+                shown.unwrap_or_else(|error| panic!("{}: {error}", field.name()))
             });
             let cells: Vec<_> = cells.map(Option::unwrap_or_default).collect();
             out.push_str(&cells.join("|"));

@@ -2,13 +2,22 @@
 
 use sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments,
-    Ident, ObjectName, Value, ValueWithSpan,
+    Ident, ObjectName, Query, SetExpr, Value, ValueWithSpan, Values,
 };
 use sqlparser::tokenizer::Span;
 
 /// `name(arguments)`.
 pub(super) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
     call_with(name, arguments, Vec::new())
+}
+
+/// `"name"(arguments)`: a call that is not rewritten again.
+pub(super) fn call_quoted(name: &str, arguments: Vec<Expr>) -> Expr {
+    let mut call = call(name, arguments);
+    if let Expr::Function(function) = &mut call {
+        function.name = ObjectName::from(vec![Ident::with_quote('"', name)]);
+    }
+    call
 }
 
 /// `name(arguments ORDER BY …)` and the like.
@@ -34,6 +43,11 @@ pub(super) fn text(text: &str) -> Expr {
 /// An integer.
 pub(super) fn number(n: i64) -> Expr {
     value(Value::Number(n.to_string(), false))
+}
+
+/// A truth value.
+pub(super) fn boolean(of: bool) -> Expr {
+    value(Value::Boolean(of))
 }
 
 /// NULL.
@@ -87,4 +101,25 @@ pub(super) fn arguments(function: &Function) -> Option<Vec<&Expr>> {
         _ => None,
     });
     Some(exprs.collect())
+}
+
+/// A query of this body and nothing else.
+pub(super) fn query(body: SetExpr) -> Query {
+    Query {
+        with: None,
+        body: Box::new(body),
+        order_by: None,
+        limit_clause: None,
+        fetch: None,
+        locks: Vec::new(),
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: Vec::new(),
+    }
+}
+
+/// What stands in for a query that was taken out of the tree.
+pub(super) fn nothing() -> Query {
+    query(SetExpr::Values(Values { explicit_row: false, value_keyword: false, rows: Vec::new() }))
 }

@@ -4,25 +4,28 @@
 use std::collections::HashSet;
 
 use sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArguments, Ident, ObjectName, SelectItem,
-    Subscript, UnaryOperator, Value,
+    AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, Ident, ObjectName, SelectItem, Subscript,
+    UnaryOperator, Value,
 };
 
 use super::build::{arguments, call, literal, number, take, text};
-use super::{casts, system_name};
+use super::{casts, system_name, times};
 use crate::functions::pg::parse_array;
 
 /// Rewrites one expression whose parts are rewritten already.
 pub(super) fn rewrite(expr: &mut Expr) {
     let new = match expr {
-        Expr::BinaryOp { op, .. } => {
+        Expr::BinaryOp { left, op, right } => {
             operator(op);
+            if matches!(op, BinaryOperator::Eq | BinaryOperator::NotEq) {
+                flag(left, right);
+            }
             None
         }
         Expr::Collate { expr: inner, .. } => Some(take(inner)),
         Expr::Cast { expr: inner, data_type, kind: CastKind::Cast | CastKind::DoubleColon, .. } => {
             let cast = casts::rewrite(inner, data_type);
-            cast.or_else(|| array_literal(inner, data_type))
+            cast.or_else(|| array_literal(inner, data_type)).or_else(|| times::cast(inner, data_type))
         }
         Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => any(left, right, false),
         Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => any(left, right, true),
@@ -46,12 +49,37 @@ pub(super) fn rewrite(expr: &mut Expr) {
             Some(call("date_part", vec![text(&field.to_string().to_lowercase()), take(inner)]))
         }
         Expr::AtTimeZone { timestamp, time_zone } => Some(call("timezone", vec![take(time_zone), take(timestamp)])),
+        Expr::Interval(interval) => {
+            times::interval(interval);
+            None
+        }
+        Expr::TypedString(typed) => times::typed(typed),
         Expr::Identifier(ident) => bare(ident),
         _ => None,
     };
     if let Some(new) = new {
         *expr = new;
     }
+}
+
+/// `indisprimary = 't'`: a flag of a system relation compared with the text of a truth value.
+fn flag(left: &Expr, right: &mut Expr) {
+    const PREFIXES: [&str; 9] = ["indis", "relis", "relhas", "attis", "attnotnull", "atthas", "typis", "rol", "datis"];
+    let column = match left {
+        Expr::Identifier(ident) => Some(ident),
+        Expr::CompoundIdentifier(parts) => parts.last(),
+        _ => None,
+    };
+    let name = column.map(|of| of.value.to_ascii_lowercase()).unwrap_or_default();
+    if name == "rolname" || !PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+        return;
+    }
+    let value = match literal(right) {
+        Some("t" | "true") => true,
+        Some("f" | "false") => false,
+        _ => return,
+    };
+    *right = super::build::boolean(value);
 }
 
 /// `OPERATOR(pg_catalog.~)`: the operator itself.
@@ -171,11 +199,20 @@ fn function(function: &mut Function) -> Option<Expr> {
     }
     let args = || arguments(function).map(|args| args.into_iter().cloned().collect::<Vec<_>>());
     let unnest = |inner: &str| Some(call("unnest", vec![call(inner, args()?)]));
+    let quoted =
+        matches!(function.name.0.as_slice(), [part] if part.as_ident().is_some_and(|of| of.quote_style.is_some()));
+    if quoted {
+        return None;
+    }
     match name.as_str() {
         "generate_subscripts" => Some(call("unnest", vec![call("pg_subscripts", vec![args()?.swap_remove(0)])])),
         "_pg_expandarray" => unnest("pg_expandarray"),
         "generate_series" => unnest("generate_series"),
-        "count" if matches!(&function.args, FunctionArguments::List(list) if list.args.is_empty()) => None,
+        "mod" => {
+            let [left, right] = args()?.try_into().ok()?;
+            let [left, right] = [left, right].map(|side| Box::new(Expr::Nested(Box::new(side))));
+            Some(Expr::Nested(Box::new(Expr::BinaryOp { left, op: BinaryOperator::Modulo, right })))
+        }
         _ => None,
     }
 }

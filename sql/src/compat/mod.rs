@@ -11,6 +11,7 @@ mod subqueries;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod times;
 
 use std::ops::ControlFlow;
 
@@ -47,6 +48,7 @@ impl VisitorMut for Rewriter {
     }
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        subqueries::exists_as_values(&mut select.projection);
         exprs::tell_apart(&mut select.projection);
         ControlFlow::Continue(())
     }

@@ -6,12 +6,12 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
-    BinaryOperator, CaseWhen, CastKind, DataType, Expr, Function, FunctionArgumentClause, FunctionArguments,
-    GroupByExpr, Ident, ObjectName, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins,
-    Value, Visit, Visitor,
+    ArrayElemTypeDef, BinaryOperator, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArguments, GroupByExpr, Ident, ObjectName, OrderByKind, Query, Select, SelectItem,
+    SetExpr, TableFactor, TableWithJoins, Value, Visit, VisitMut as _, Visitor, VisitorMut,
 };
 
-use super::build::{call, call_with, literal, null, take};
+use super::build::{call, call_with, literal, nothing, null, take, text};
 use super::system_name;
 
 /// System relations that have no rows here, ever: this server has no such things.
@@ -41,13 +41,7 @@ pub(super) fn blank_if_empty(select: &mut Select) {
         for item in &mut select.projection {
             let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else { continue };
             if is_hard(expr) {
-                *expr = Expr::Cast {
-                    kind: CastKind::Cast,
-                    expr: Box::new(null()),
-                    data_type: DataType::Text,
-                    array: false,
-                    format: None,
-                };
+                *expr = null_of(DataType::Text);
             }
         }
     }
@@ -81,8 +75,42 @@ fn is_left(op: &sqlparser::ast::JoinOperator) -> bool {
 }
 
 fn is_empty(table: &TableFactor) -> bool {
-    let TableFactor::Table { name, args: None, .. } = table else { return false };
-    system_name(name).is_some_and(|name| EMPTY.contains(&name.as_str()))
+    match table {
+        TableFactor::Table { name, args: None, .. } => {
+            system_name(name).is_some_and(|name| EMPTY.contains(&name.as_str()))
+        }
+        TableFactor::Table { name, args: Some(args), .. } if system_name(name).as_deref() == Some("unnest") => {
+            let unset = |arg: &FunctionArg| match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => is_unset(expr),
+                _ => false,
+            };
+            args.args.iter().all(unset)
+        }
+        TableFactor::UNNEST { array_exprs, .. } => array_exprs.iter().all(is_unset),
+        _ => false,
+    }
+}
+
+/// Array columns of system relations that are NULL in every row here: nothing has options or privileges of its own.
+fn is_unset(expr: &Expr) -> bool {
+    const UNSET: [&str; 9] =
+        ["reloptions", "attoptions", "spcoptions", "relacl", "attacl", "nspacl", "datacl", "proacl", "rolconfig"];
+    let column = match expr {
+        Expr::Identifier(ident) => Some(ident),
+        Expr::CompoundIdentifier(parts) => parts.last(),
+        _ => None,
+    };
+    column.is_some_and(|of| UNSET.contains(&of.value.to_ascii_lowercase().as_str()))
+}
+
+/// Whether a query gives no rows, whatever the data: an inner join with what is always empty.
+fn is_blank(query: &Query) -> bool {
+    let SetExpr::Select(select) = query.body.as_ref() else { return false };
+    !is_grouped(select) && select.from.iter().any(joins_empty) || wants_foreign_keys(select)
+}
+
+fn null_of(data_type: DataType) -> Expr {
+    Expr::Cast { kind: CastKind::Cast, expr: Box::new(null()), data_type, array: false, format: None }
 }
 
 /// `contype = 'f'`, `'c'`, …: there are no constraints but primary keys.
@@ -150,16 +178,25 @@ fn is_aggregate(expr: &Expr) -> bool {
         "first",
         "last",
     ];
-    struct Aggregate;
+    /// How many subqueries deep: theirs are not this SELECT's.
+    struct Aggregate(u32);
     impl Visitor for Aggregate {
         type Break = ();
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.0 += 1;
+            ControlFlow::Continue(())
+        }
+        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.0 -= 1;
+            ControlFlow::Continue(())
+        }
         fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
             let Expr::Function(of) = expr else { return ControlFlow::Continue(()) };
-            let found = of.over.is_none() && system_name(&of.name).is_some_and(|name| NAMES.contains(&name.as_str()));
-            if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            let known = || system_name(&of.name).is_some_and(|name| NAMES.contains(&name.as_str()));
+            if self.0 == 0 && of.over.is_none() && known() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         }
     }
-    expr.visit(&mut Aggregate).is_break()
+    expr.visit(&mut Aggregate(0)).is_break()
 }
 
 /// Rewrites an expression that is a subquery.
@@ -167,11 +204,15 @@ pub(super) fn rewrite(expr: &mut Expr) {
     match expr {
         Expr::Function(function) if system_name(&function.name).as_deref() == Some("array") => {
             if let FunctionArguments::Subquery(query) = &mut function.args {
-                if let Some(gathered) = gather(query) {
+                if is_blank(query) {
+                    let texts = ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None);
+                    *expr = call("pg_array", vec![null_of(DataType::Array(texts))]);
+                } else if let Some(gathered) = gather(query) {
                     *expr = call("pg_array", vec![gathered]);
                 }
             }
         }
+        Expr::Subquery(query) if is_blank(query) => *expr = null_of(DataType::Text),
         Expr::Subquery(query) if is_correlated(query) && !is_aggregated(query) => {
             if let Some(gathered) = gather(query) {
                 *expr = call("pg_only", vec![gathered]);
@@ -179,12 +220,59 @@ pub(super) fn rewrite(expr: &mut Expr) {
         }
         Expr::Subquery(query) if is_correlated(query) => {
             if let Some(outer) = take_outer_conditions(query) {
-                let inner = Expr::Subquery(std::mem::replace(query, Box::new(empty_query())));
+                let inner = Expr::Subquery(std::mem::replace(query, Box::new(nothing())));
                 *expr = when(outer, inner);
             }
         }
         _ => {}
     }
+}
+
+/// `EXISTS (…)` among the results of a SELECT, which DataFusion knows only as a condition: a count.
+pub(super) fn exists_as_values(items: &mut [SelectItem]) {
+    struct Values(u32);
+    impl VisitorMut for Values {
+        type Break = ();
+        fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+            self.0 += 1;
+            ControlFlow::Continue(())
+        }
+        fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+            self.0 -= 1;
+            ControlFlow::Continue(())
+        }
+        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            if let (0, Expr::Exists { subquery, negated }) = (self.0, &mut *expr) {
+                if let Some(counted) = counted(subquery, *negated) {
+                    *expr = counted;
+                }
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    for item in items {
+        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+            let _ = expr.visit(&mut Values(0));
+        }
+    }
+}
+
+/// `(SELECT count(*) > 0 FROM …)` of `EXISTS (SELECT … FROM …)`; None if rows are not those of FROM and WHERE.
+fn counted(query: &mut Query, negated: bool) -> Option<Expr> {
+    if query.with.is_some() || query.limit_clause.is_some() || query.fetch.is_some() {
+        return None;
+    }
+    let select = select_of(query)?;
+    let plain = GroupByExpr::Expressions(Vec::new(), Vec::new());
+    if is_grouped(select) || select.group_by != plain || select.having.is_some() {
+        return None;
+    }
+    let op = if negated { BinaryOperator::Eq } else { BinaryOperator::Gt };
+    let count = call("count", vec![super::build::number(1)]);
+    let any = Expr::BinaryOp { left: Box::new(count), op, right: Box::new(super::build::number(0)) };
+    select.projection = vec![SelectItem::UnnamedExpr(any)];
+    query.order_by = None;
+    Some(Expr::Subquery(Box::new(std::mem::replace(query, nothing()))))
 }
 
 fn select_of(query: &mut Query) -> Option<&mut Select> {
@@ -230,13 +318,48 @@ fn gather(query: &mut Query) -> Option<Expr> {
         }
         clauses.push(FunctionArgumentClause::OrderBy(exprs));
     }
+    let own = own_names(query);
+    let select = select_of(query)?;
+    let unequal = take_unequal(select, &own);
+    let value = match &unequal {
+        Some((inner, _)) => call("named_struct", vec![text("v"), value, text("k"), inner.clone()]),
+        None => value,
+    };
     select.projection = vec![SelectItem::UnnamedExpr(call_with("array_agg", vec![value], clauses))];
     let outer = take_outer_conditions(query);
-    let gathered = Expr::Subquery(Box::new(std::mem::replace(query, empty_query())));
+    let gathered = Expr::Subquery(Box::new(std::mem::replace(query, nothing())));
+    let gathered = match unequal {
+        Some((_, outer)) => call("pg_unequal", vec![gathered, outer]),
+        None => gathered,
+    };
     Some(match outer {
         Some(outer) => when(outer, gathered),
         None => gathered,
     })
+}
+
+/// Takes `outer.x <> inner.y` out of a subquery's conditions, which DataFusion does not decorrelate: (inner, outer).
+fn take_unequal(select: &mut Select, own: &HashSet<String>) -> Option<(Expr, Expr)> {
+    let condition = select.selection.take()?;
+    let mut parts: Vec<Expr> = conjuncts(&condition).into_iter().cloned().collect();
+    let sides = |part: &Expr| {
+        let Expr::BinaryOp { left, op: BinaryOperator::NotEq, right } = part else { return None };
+        let (left, right) = (left.as_ref().clone(), right.as_ref().clone());
+        match (is_outer(&left, own), is_outer(&right, own)) {
+            (true, false) => Some((right, left)),
+            (false, true) => Some((left, right)),
+            _ => None,
+        }
+    };
+    let found = parts.iter().enumerate().find_map(|(at, part)| Some((at, sides(part)?)));
+    let Some((at, sides)) = found else {
+        select.selection = Some(condition);
+        return None;
+    };
+    parts.remove(at);
+    let join = |left, right| Expr::BinaryOp { left: Box::new(left), op: BinaryOperator::And, right: Box::new(right) };
+    select.selection = parts.into_iter().reduce(join);
+    Some(sides)
 }
 
 /// `CASE WHEN condition THEN value END`.
@@ -247,25 +370,6 @@ fn when(condition: Expr, value: Expr) -> Expr {
         operand: None,
         conditions: vec![CaseWhen { condition, result: value }],
         else_result: None,
-    }
-}
-
-fn empty_query() -> Query {
-    Query {
-        with: None,
-        body: Box::new(SetExpr::Values(sqlparser::ast::Values {
-            explicit_row: false,
-            value_keyword: false,
-            rows: Vec::new(),
-        })),
-        order_by: None,
-        limit_clause: None,
-        fetch: None,
-        locks: Vec::new(),
-        for_clause: None,
-        settings: None,
-        format_clause: None,
-        pipe_operators: Vec::new(),
     }
 }
 

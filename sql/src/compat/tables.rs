@@ -1,14 +1,16 @@
 //! What stands in FROM: functions that return rows, and the names that PostgreSQL gives their columns.
 
 use sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, TableAlias, TableAliasColumnDef, TableFactor,
+    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Parens, SetExpr, TableAlias, TableAliasColumnDef,
+    TableFactor, Values,
 };
 
-use super::build::call;
+use super::build::{call, call_quoted};
 use super::system_name;
 
 /// Functions that are read as tables: the function and the table of `pg_catalog` that has its rows.
-const TABLES: [(&str, &str); 4] = [
+const TABLES: [(&str, &str); 5] = [
+    ("pg_get_keywords", "perf_keywords"),
     ("pg_show_all_settings", "pg_settings"),
     ("pg_timezone_names", "pg_timezone_names"),
     ("pg_lock_status", "pg_locks"),
@@ -21,7 +23,8 @@ pub(super) fn rewrite(table: &mut TableFactor) {
         TableFactor::Table { name, args: Some(args), alias, .. } => {
             let Some(function) = system_name(name) else { return };
             if let Some((_, rows)) = TABLES.iter().find(|(name, _)| *name == function) {
-                *name = ObjectName::from(vec![Ident::new("pg_catalog"), Ident::new(*rows)]);
+                let schema = if rows.starts_with("perf_") { "performance_schema" } else { "pg_catalog" };
+                *name = ObjectName::from(vec![Ident::new(schema), Ident::new(*rows)]);
                 if let TableFactor::Table { args, .. } = table {
                     *args = None;
                 }
@@ -29,13 +32,26 @@ pub(super) fn rewrite(table: &mut TableFactor) {
             }
             *name = ObjectName::from(vec![Ident::new(function.clone())]);
             match function.as_str() {
-                "generate_series" => {
-                    name_column(alias, "generate_series");
+                "generate_series" if args.args.iter().all(is_constant) => name_column(alias, "generate_series"),
+                "string_to_array" | "current_schemas" | "current_database" | "current_user" | "version" | "now"
+                | "current_setting" | "parse_ident" | "pg_backend_pid" => {
+                    let values: Option<Vec<Expr>> = args.args.iter().map(plain).collect();
+                    let Some(values) = values else { return };
+                    let mut alias = alias.take();
+                    name_column(&mut alias, &function);
+                    *table = one_row(call(&function, values), alias);
                 }
-                "generate_subscripts" | "regexp_split_to_table" | "string_to_table" | "jsonb_array_elements_text" => {
+                "unnest"
+                | "generate_series"
+                | "generate_subscripts"
+                | "regexp_split_to_table"
+                | "string_to_table"
+                | "jsonb_array_elements_text" => {
                     let values: Option<Vec<Expr>> = args.args.iter().map(plain).collect();
                     let Some(mut values) = values else { return };
                     let list = match function.as_str() {
+                        "unnest" => values.swap_remove(0),
+                        "generate_series" => call_quoted("generate_series", values),
                         "generate_subscripts" => call("pg_subscripts", vec![values.swap_remove(0)]),
                         "string_to_table" => call("string_to_array", values),
                         _ => return,
@@ -52,11 +68,33 @@ pub(super) fn rewrite(table: &mut TableFactor) {
     }
 }
 
+/// Whether an argument is a literal, which DataFusion's table functions want.
+fn is_constant(arg: &FunctionArg) -> bool {
+    fn constant(expr: &Expr) -> bool {
+        match expr {
+            Expr::Value(_) | Expr::TypedString(_) | Expr::Interval(_) => true,
+            Expr::Nested(inner) | Expr::UnaryOp { expr: inner, .. } | Expr::Cast { expr: inner, .. } => constant(inner),
+            _ => false,
+        }
+    }
+    plain(arg).is_some_and(|expr| constant(&expr))
+}
+
 fn plain(arg: &FunctionArg) -> Option<Expr> {
     match arg {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
         _ => None,
     }
+}
+
+/// `(SELECT value) AS alias`: a function in FROM that gives one value.
+fn one_row(value: Expr, alias: Option<TableAlias>) -> TableFactor {
+    let body = SetExpr::Values(Values {
+        explicit_row: false,
+        value_keyword: false,
+        rows: vec![Parens::with_empty_span(vec![value])],
+    });
+    TableFactor::Derived { lateral: false, subquery: Box::new(super::build::query(body)), alias, sample: None }
 }
 
 fn unnest(list: Expr, alias: Option<TableAlias>) -> TableFactor {

@@ -4,8 +4,11 @@ use crate::catalogs::tests::{context, print, run};
 
 const CLIENTS: &str = include_str!("testdata/clients.sql");
 
+/// Queries of psql 15 and what PostgreSQL 15 answers to them for the same schema, each pair apart by a line of dashes.
+const PSQL: &str = include_str!("testdata/psql.golden");
+
 /// How many of [`CLIENTS`] run. May only grow.
-const RUN_MIN: usize = 104;
+const RUN_MIN: usize = 117;
 
 /// A statement with its parameters filled in as its client would.
 fn bound(statement: &str) -> String {
@@ -30,4 +33,21 @@ async fn captured_statements_run() {
     let ran = statements.len() - failed.len();
     println!("{}\n{ran} of {} run", failed.join("\n"), statements.len());
     assert!(ran >= RUN_MIN, "{ran} of {} run, {RUN_MIN} did before", statements.len());
+}
+
+#[tokio::test]
+async fn psql_sees_what_postgres_shows() {
+    let context = context();
+    let mut wrong = Vec::new();
+    for pair in PSQL.split("\n====\n").filter(|pair| !pair.trim().is_empty()) {
+        let (statement, expected) = pair.split_once("\n----\n").expect("a statement and its rows");
+        let got = match run(statement, &context, "UTC").await {
+            Ok(rows) => print(&rows, &context, "UTC"),
+            Err(error) => error,
+        };
+        if got.trim_end() != expected.trim_end() {
+            wrong.push(format!("{statement}\n--- PostgreSQL:\n{expected}\n--- here:\n{got}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }

@@ -365,13 +365,14 @@ fn texts<A: Send + Sync + 'static>(array: A, target: &Target, value: fn(&A, usiz
             _ => {}
         }
     }
-    let one_byte = target.pg_type == PgType::CHAR;
+    let (one_byte, binary) = (target.pg_type == PgType::CHAR, target.binary);
     Ok(Box::new(move |row, out| {
         let text = value(&array, row).as_bytes();
-        // "char" holds one byte; none stands for zero.
+        // "char" holds one byte; none stands for zero, which prints as nothing.
         match (one_byte, text.len()) {
             (false, _) | (true, 1) => out.put_slice(text),
-            (true, 0) => out.put_u8(0),
+            (true, 0) if binary => out.put_u8(0),
+            (true, 0) => {}
             (true, _) => out.put_u8(text[0]),
         }
         Ok(())

@@ -29,6 +29,7 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         Whole::new("pg_subscripts", subscripts_type, subscripts),
         Whole::new("pg_any", bool_type, any),
         Whole::new("pg_only", only_type, only),
+        Whole::new("pg_unequal", unequal_type, unequal),
         Whole::new("pg_array", same_type, filled),
         Whole::new("pg_expandarray", expand_type, expand),
         Whole::new("pg_names", texts_type, names_of),
@@ -211,6 +212,44 @@ fn only(_: &Call<'_>, args: &[ArrayRef], count: usize, of: &FieldRef) -> Result<
         }
     }
     Ok(take(lists.values(), &indices.finish(), None)?)
+}
+
+/// The list of `v` in a list of structs (v, k).
+fn unequal_type(fields: &[FieldRef]) -> Result<FieldRef> {
+    if let Some(DataType::List(item)) = fields.first().map(|field| field.data_type()) {
+        if let DataType::Struct(parts) = item.data_type() {
+            let item = Field::new("item", parts[0].data_type().clone(), true);
+            return Ok(Arc::new(Field::new("values", DataType::List(Arc::new(item)), true)));
+        }
+    }
+    plan_err!("pg_unequal takes pairs")
+}
+
+/// Of each list of pairs (v, k) the v whose k is not the second argument: a subquery's condition `outer <> inner`.
+fn unequal(call: &Call<'_>, args: &[ArrayRef], count: usize, of: &FieldRef) -> Result<ArrayRef> {
+    let (Some(lists), DataType::List(item)) = (list(&args[0])?, of.data_type()) else {
+        return exec_err!("pg_unequal takes pairs");
+    };
+    let pairs = lists.values().as_struct();
+    let key = Arc::new(Field::new("k", pairs.column(1).data_type().clone(), true));
+    let mut indices = UInt32Builder::new();
+    let mut lengths = Vec::with_capacity(count);
+    for row in 0..count {
+        let outer = show(call, &args[1], &call.fields[1], row)?;
+        let offsets = lists.value_offsets();
+        let range = if lists.is_valid(row) { offsets[row]..offsets[row + 1] } else { 0..0 };
+        let mut kept = 0;
+        for at in range {
+            let inner = show(call, pairs.column(1), &key, at as usize)?;
+            if inner.is_some() && outer.is_some() && inner != outer {
+                indices.append_value(at as u32);
+                kept += 1;
+            }
+        }
+        lengths.push(kept);
+    }
+    let values = take(pairs.column(0), &indices.finish(), None)?;
+    Ok(Arc::new(ListArray::new(item.clone(), OffsetBuffer::from_lengths(lengths), values, None)))
 }
 
 fn same_type(fields: &[FieldRef]) -> Result<FieldRef> {

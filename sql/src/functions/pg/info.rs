@@ -47,7 +47,6 @@ fn session() -> Vec<Scalar> {
         Scalar::new("inet_server_port", "", PgType::INT4, |call, _| setting_number(call, "port")),
         Scalar::new("pg_my_temp_schema", "", PgType::OID, |_, _| Ok(0.into())),
         Scalar::new("pg_is_other_temp_schema", "i", PgType::BOOL, |_, _| Ok(false.into())),
-        Scalar::new("timezone", "", PgType::TEXT, |call, _| Ok(call.zone()?.name().into())),
     ]
 }
 
@@ -373,31 +372,30 @@ fn like_escape(_: &Call<'_>, args: &[Cell]) -> Result<Cell> {
 /// Casts to `regclass` and its kin: [`crate::compat`] makes calls of these of them.
 fn oids() -> Vec<Scalar> {
     vec![
-        Scalar::new("pg_regclass", "a", PgType::REGCLASS, |call, args| {
+        Scalar::new("pg_regclass", "o", PgType::REGCLASS, |call, args| {
             let find = |name: &str| names::relation_of_name(call.context().ok()?, name);
             reg(&args[0], find, |name| model::error!(UndefinedTable, "relation \"{name}\" does not exist"))
         }),
-        Scalar::new("pg_regtype", "a", PgType::REGTYPE, |_, args| {
-            let find = |name: &str| names::type_of_name(name).map(|of| of.oid);
-            reg(&args[0], find, |name| model::error!(UndefinedObject, "type \"{name}\" does not exist"))
+        Scalar::new("pg_regtype", "o", PgType::REGTYPE, |_, args| {
+            reg(&args[0], names::type_oid, |name| model::error!(UndefinedObject, "type \"{name}\" does not exist"))
         }),
-        Scalar::new("pg_regproc", "a", PgType::REGPROC, |_, args| {
+        Scalar::new("pg_regproc", "o", PgType::REGPROC, |_, args| {
             let find = |name: &str| statics::function_oid(name.strip_prefix("pg_catalog.").unwrap_or(name));
             reg(&args[0], find, |name| model::error!(UndefinedFunction, "function \"{name}\" does not exist"))
         }),
-        Scalar::new("pg_regnamespace", "a", PgType::REGNAMESPACE, |_, args| {
+        Scalar::new("pg_regnamespace", "o", PgType::REGNAMESPACE, |_, args| {
             reg(&args[0], names::schema_oid, |name| {
                 model::error!(InvalidSchemaName, "schema \"{name}\" does not exist")
             })
         }),
-        Scalar::new("pg_regrole", "a", PgType::OID, |call, args| {
+        Scalar::new("pg_regrole", "o", PgType::OID, |call, args| {
             let find = |name: &str| {
                 let users = &call.context().ok()?.catalog.users;
                 users.contains_key(name).then(|| names::user_oid(name))
             };
             reg(&args[0], find, |name| model::error!(UndefinedObject, "role \"{name}\" does not exist"))
         }),
-        Scalar::new("pg_oid", "a", PgType::OID, |_, args| {
+        Scalar::new("pg_oid", "o", PgType::OID, |_, args| {
             let given = text(&args[0])?;
             reg(
                 &args[0],

@@ -5,9 +5,15 @@
 //! Start reading at [`scalar::Scalar`], which turns a row-wise function into a DataFusion one.
 
 mod arrays;
+mod format;
 mod info;
+mod number;
 pub mod scalar;
+mod tdengine;
+#[cfg(test)]
+mod tests;
 mod text;
+mod time;
 mod whole;
 
 use std::sync::Arc;
@@ -30,5 +36,13 @@ pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
 }
 
 fn all() -> Vec<ScalarUDF> {
-    [info::functions(), arrays::functions()].concat()
+    let lists = [
+        info::functions(),
+        arrays::functions(),
+        time::functions(),
+        format::functions(),
+        number::functions(),
+        tdengine::functions(),
+    ];
+    lists.concat()
 }

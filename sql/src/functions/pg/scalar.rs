@@ -2,7 +2,8 @@
 //! done here.
 //!
 //! Parameters are described by one letter each: `t` text, `i` int8, `f` float8, `b` bool, `z` timestamptz (microseconds),
-//! `s` timestamp without zone (microseconds), `d` date (days), `a` anything, shown as PostgreSQL's text. What follows `?`
+//! `s` timestamp without zone (microseconds), `d` date (days), `a` anything, shown as PostgreSQL's text, `o` the same
+//! with oids as numbers. What follows `?`
 //! may be missing; `*` at the end repeats the last one.
 
 use std::sync::Arc;
@@ -169,7 +170,11 @@ impl ScalarUDFImpl for Scalar {
         let Some(letters) = self.letters(given.len()) else {
             return plan_err!("function {}() does not take {} arguments", self.name, given.len());
         };
-        Ok(letters.into_iter().zip(given).map(|(letter, given)| wanted(letter, given)).collect())
+        let one = |(letter, given): (char, &DataType)| match wanted(letter, given) {
+            Some(wanted) => Ok(wanted),
+            None => plan_err!("function {}() does not take an argument of type {given}", self.name),
+        };
+        letters.into_iter().zip(given).map(one).collect()
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -199,8 +204,20 @@ impl ScalarUDFImpl for Scalar {
     }
 }
 
-/// The Arrow type that a parameter of this letter has.
-fn wanted(letter: char, given: &DataType) -> DataType {
+/// The Arrow type that a parameter of this letter has; None if what is given would lose something in becoming it.
+fn wanted(letter: char, given: &DataType) -> Option<DataType> {
+    let text = matches!(given, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null);
+    let fits = match letter {
+        'i' => given.is_integer(),
+        'f' => given.is_numeric(),
+        'b' => *given == DataType::Boolean,
+        'z' | 's' | 'd' => given.is_temporal(),
+        _ => true,
+    };
+    (fits || text).then(|| parameter_type(letter, given))
+}
+
+fn parameter_type(letter: char, given: &DataType) -> DataType {
     match letter {
         't' => DataType::Utf8,
         'i' => DataType::Int64,
@@ -224,6 +241,10 @@ fn read(call: &Call<'_>, letter: char, array: &ArrayRef, field: &Field, row: usi
         'f' => Cell::Float(array.as_primitive::<Float64Type>().value(row)),
         'b' => Cell::Bool(array.as_boolean().value(row)),
         'z' | 's' => Cell::Int(array.as_primitive::<TimestampMicrosecondType>().value(row)),
+        'o' if array.data_type().is_integer() => {
+            let number = arrow::compute::cast(&array.slice(row, 1), &DataType::Int64)?;
+            Cell::Text(number.as_primitive::<Int64Type>().value(0).to_string())
+        }
         'd' => Cell::Int(i64::from(array.as_primitive::<Date32Type>().value(row))),
         _ => super::text::show(call, array, field, row)?.map_or(Cell::Null, Cell::Text),
     })
