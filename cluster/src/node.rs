@@ -81,6 +81,10 @@ pub struct Node {
     start_ms: i64,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     stop: watch::Sender<bool>,
+    /// Why this dnode cannot go on.
+    failure: watch::Sender<Option<String>>,
+    /// Held while vnodes are opened and closed.
+    changing: tokio::sync::Mutex<()>,
     /// Keeps other processes out of the data directory.
     _lock: std::fs::File,
 }
@@ -105,6 +109,14 @@ impl Node {
     /// What the cluster looks like from here.
     pub async fn status(&self) -> Status {
         self.cluster_status().await
+    }
+
+    /// Returns when this dnode cannot go on: its log or its mnode replica has failed. Nothing acknowledged is lost; a
+    /// new start recovers. Until then writes are refused.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.failure.subscribe();
+        let known = failure.wait_for(Option::is_some).await.map(|why| why.clone());
+        known.ok().flatten().unwrap_or_else(|| "the dnode is gone".to_owned())
     }
 
     /// Stops: refuses new proposals, flushes every vnode, syncs the log and leaves the clean-shutdown marker. What is
@@ -180,6 +192,11 @@ impl Node {
     /// The replica of a vgroup on this dnode.
     pub(crate) fn replica(&self, vgroup: VgroupId) -> Option<Arc<Replica>> {
         self.replicas.read().get(&vgroup).cloned()
+    }
+
+    /// Why the replica of a vgroup on this dnode is not open.
+    pub(crate) fn broken(&self, vgroup: VgroupId) -> Option<String> {
+        self.broken.lock().get(&vgroup).cloned()
     }
 
     /// Which dnode this is.

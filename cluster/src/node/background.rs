@@ -2,14 +2,16 @@
 //! flushed; the log is purged after each flush; buckets that KEEP has left behind are dropped. Merges are storage's own.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use model::VgroupId;
+use model::command::{Operation, Stamp};
 use tokio::time::Instant;
 
 use super::Node;
 use crate::peers::Maintenance;
+use crate::plane::share::{Part, Step};
 use crate::vgroup::Replica;
 
 /// Segments of the log that a vgroup may keep from being reused before it is flushed.
@@ -27,18 +29,22 @@ pub(super) async fn run(node: Arc<Node>) {
     let mut round = tokio::time::interval(Duration::from_millis(node.settings.background_ms));
     round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ages = BTreeMap::new();
-    let mut expired = Instant::now();
+    let mut expired = None;
     let mut stored = node.catalog().index;
     loop {
         tokio::select! {
             _ = round.tick() => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
+        if look_after(&node).await {
+            continue;
+        }
         let replicas: Vec<Arc<Replica>> = node.replicas.read().values().cloned().collect();
         flush_some(&node, &replicas, &mut ages).await;
-        if expired.elapsed() > EXPIRY {
-            expired = Instant::now();
+        if expired.is_none_or(|expired: Instant| expired.elapsed() > EXPIRY) {
+            expired = Some(Instant::now());
             for replica in &replicas {
+                drop_forgotten(&node, replica).await;
                 report("drop expired buckets", replica.id(), node.maintain(replica.id(), Maintenance::Trim).await);
             }
         }
@@ -54,6 +60,58 @@ pub(super) async fn run(node: Arc<Node>) {
                 tracing::warn!(%error, "the catalog was not written");
             }
         }
+    }
+}
+
+/// Opens halted vnodes again. Whether there were any, or the dnode as a whole cannot go on.
+async fn look_after(node: &Arc<Node>) -> bool {
+    let replicas: Vec<Arc<Replica>> = node.replicas.read().values().cloned().collect();
+    let halted: Vec<Arc<Replica>> = replicas.into_iter().filter(|replica| !replica.group.running()).collect();
+    if halted.is_empty() && node.mnode.running() {
+        return false;
+    }
+    let failure = match node.wal.sync().await {
+        Err(halt) => Some(format!("the log has failed: {halt}")),
+        Ok(()) if !node.mnode.running() => Some("the replica of the mnode group has halted".to_owned()),
+        Ok(()) => None,
+    };
+    if let Some(why) = failure {
+        if node.failure.borrow().is_none() {
+            tracing::error!(why, "this dnode cannot go on; start it again");
+            node.failure.send_replace(Some(why));
+        }
+        return true;
+    }
+    for replica in halted {
+        node.revive(&replica).await;
+    }
+    true
+}
+
+/// Drops the tables of relations that the catalog has dropped: a crash may have come between the two.
+async fn drop_forgotten(node: &Arc<Node>, replica: &Replica) {
+    let Ok(vnode) = replica.shard.vnode() else { return };
+    let catalog = node.catalog();
+    let Some(vgroup) = catalog.vgroups.get(&replica.id()) else { return };
+    let gone = |suid: &model::Suid| *suid < catalog.next.suid && catalog.relation(*suid).is_none();
+    let suids: Vec<model::Suid> = vnode.relations().into_iter().filter(gone).collect();
+    drop(vnode);
+    if suids.is_empty() || !replica.group.is_leader() {
+        return;
+    }
+    tracing::info!(vgroup = %replica.id(), ?suids, "dropping what is left of dropped tables");
+    let operations = suids.into_iter().map(|suid| Operation::DropRelation { suid });
+    let steps = operations.map(|operation| Step { operation, names: Vec::new() }).collect();
+    let (writer, seq) = node.next_seq();
+    let stamp = Stamp { hlc: 0, origin: 0, writer, seq };
+    let part = Part { stamp, database: vgroup.database, epoch: vgroup.epoch, steps };
+    match replica.propose(&part).await {
+        Ok(pending) => {
+            if let Err(lost) = pending.answer().await {
+                tracing::warn!(vgroup = %replica.id(), ?lost, "dropped tables are still there");
+            }
+        }
+        Err(error) => tracing::warn!(vgroup = %replica.id(), ?error, "dropped tables are still there"),
     }
 }
 
@@ -105,28 +163,38 @@ fn report(what: &str, vgroup: VgroupId, done: model::Result<()>) {
 
 /// After each flush of a vnode, whoever asked for it, openraft is told, so that it purges the log.
 pub(super) fn watch_flushes(node: &Arc<Node>, replica: &Arc<Replica>) {
-    let Ok(vnode) = replica.shard.vnode() else { return };
-    let mut durable = vnode.watch_durable();
-    drop(vnode);
-    let (replica, clock) = (Arc::downgrade(replica), node.world.clock.clone());
-    if let Some(replica) = replica.upgrade() {
-        let weak = Arc::downgrade(&replica);
-        replica.group.on_role_change(move || {
-            let (weak, now) = (weak.clone(), clock.now_ms());
-            async move {
-                if let Some(replica) = weak.upgrade() {
-                    replica.group.role_changed(now);
-                }
-            }
-        });
-    }
-    tokio::spawn(async move {
-        while durable.changed().await.is_ok() {
-            let Some(replica) = replica.upgrade() else { return };
-            if let Err(error) = replica.group.flushed().await {
-                tracing::debug!(vgroup = %replica.id(), %error, "a flushed vnode has stopped");
-                return;
+    let (weak, clock) = (Arc::downgrade(replica), node.world.clock.clone());
+    replica.group.on_role_change(move || {
+        let (weak, now) = (weak.clone(), clock.now_ms());
+        async move {
+            if let Some(replica) = weak.upgrade() {
+                replica.group.role_changed(now);
             }
         }
     });
+    tokio::spawn(follow_flushes(Arc::downgrade(replica)));
+}
+
+/// Until the replica is gone. A snapshot puts another vnode in place of the one that is watched.
+async fn follow_flushes(replica: Weak<Replica>) {
+    loop {
+        let mut durable = {
+            let Some(replica) = replica.upgrade() else { return };
+            if !replica.group.running() {
+                return;
+            }
+            replica.shard.vnode().ok().map(|vnode| vnode.watch_durable())
+        };
+        match &mut durable {
+            Some(durable) => {
+                while durable.changed().await.is_ok() {
+                    let Some(replica) = replica.upgrade() else { return };
+                    if replica.group.flushed().await.is_err() {
+                        return;
+                    }
+                }
+            }
+            None => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
 }

@@ -32,6 +32,7 @@ impl Node {
 
     /// Compares the catalog with the vnodes that are open here, and makes them agree.
     pub(super) async fn reconcile(self: &Arc<Self>) {
+        let _changing = self.changing.lock().await;
         let catalog = self.catalog();
         let open: Vec<Arc<Replica>> = self.replicas.read().values().cloned().collect();
         for replica in open {
@@ -120,22 +121,33 @@ impl Node {
     async fn delete(&self, replica: &Replica) {
         let vgroup = replica.id();
         self.replicas.write().remove(&vgroup);
-        let vnode = replica.shard.vnode().ok().map(|vnode| Arc::downgrade(&vnode));
-        replica.stop().await;
-        if let Some(vnode) = vnode {
-            let closed = async {
-                while vnode.strong_count() > 0 {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-            };
-            if tokio::time::timeout(SCANS_WAIT, closed).await.is_err() {
-                tracing::warn!(%vgroup, "scans of a dropped vnode do not end; its files go at the next start");
-                return;
-            }
+        if !close(replica).await {
+            tracing::warn!(%vgroup, "scans of a dropped vnode do not end; its files go at the next start");
+            return;
         }
         if let Err(error) = self.erase(vgroup).await {
             tracing::warn!(%vgroup, %error, "the files of a dropped vnode go at the next start");
         }
+    }
+
+    /// Closes a replica that has halted and opens it again, as after a start: it recovers from its log.
+    pub(super) async fn revive(self: &Arc<Self>, replica: &Arc<Replica>) {
+        let changing = self.changing.lock().await;
+        let vgroup = replica.id();
+        let current = self.replica(vgroup);
+        if current.is_none_or(|current| !Arc::ptr_eq(&current, replica)) {
+            return;
+        }
+        tracing::warn!(%vgroup, "a vnode has halted and is opened again");
+        self.replicas.write().remove(&vgroup);
+        self.broken.lock().insert(vgroup, "it halted and is being opened again".to_owned());
+        if !close(replica).await {
+            tracing::warn!(%vgroup, "scans of a halted vnode do not end");
+            self.replicas.write().insert(vgroup, replica.clone());
+            return;
+        }
+        drop(changing);
+        self.reconcile().await;
     }
 
     /// Removes the files and the log of a vnode that is not open.
@@ -183,6 +195,19 @@ impl Node {
     fn vnode_directory(&self, vgroup: VgroupId) -> PathBuf {
         self.settings.data_dir.join("vnode").join(vgroup.0.to_string())
     }
+}
+
+/// Stops a replica and waits until nobody holds its vnode.
+async fn close(replica: &Replica) -> bool {
+    let vnode = replica.shard.vnode().ok().map(|vnode| Arc::downgrade(&vnode));
+    replica.stop().await;
+    let Some(vnode) = vnode else { return true };
+    let closed = async {
+        while vnode.strong_count() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(SCANS_WAIT, closed).await.is_ok()
 }
 
 /// How a vnode is set up: what the database asks for, under what the dnode allows.

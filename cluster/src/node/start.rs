@@ -154,6 +154,7 @@ pub(super) async fn start(world: World, settings: Settings) -> Result<Arc<Node>,
     let env = world.disk.vnodes(&settings)?;
     let (group, catalog) = open_mnode(&world, &settings, &wal, &marks).await?;
     let (stop, _) = watch::channel(false);
+    let (failure, _) = watch::channel(None);
     let node = Arc::new(Node {
         start_ms: world.clock.now_ms(),
         stopping: AtomicBool::new(false),
@@ -170,6 +171,8 @@ pub(super) async fn start(world: World, settings: Settings) -> Result<Arc<Node>,
         uids: RwLock::new(Arc::new(Uids::new(0))),
         tasks: Mutex::new(Vec::new()),
         stop,
+        failure,
+        changing: tokio::sync::Mutex::new(()),
         settings,
         world,
         _lock: lock,

@@ -146,7 +146,7 @@ impl Plane {
         let Some(database) = catalog.database(name) else { return Ok(()) };
         for vgroup in &database.vgroups {
             while !self.led(*vgroup).await {
-                if Instant::now() > deadline {
+                if Instant::now() > deadline || self.node.broken(*vgroup).is_some() {
                     return Err(self.no_leader(*vgroup));
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;

@@ -54,8 +54,14 @@ impl Plane {
             Some(vgroup) => vgroup.replicas.iter().map(|replica| replica.dnode.0.to_string()).collect(),
             None => catalog.mnodes.keys().map(|dnode| dnode.0.to_string()).collect(),
         };
+        let error = match self.node.broken(group) {
+            Some(why) => {
+                return error!(CannotConnectNow, "vgroup {} is not open on this dnode", group.0).with_detail(why);
+            }
+            None => |what: String| error!(CannotConnectNow, "{what} has no leader right now"),
+        };
         let what = if group == VgroupId::MNODE { "the mnode group".to_owned() } else { format!("vgroup {}", group.0) };
-        error!(CannotConnectNow, "{what} has no leader right now")
+        error(what)
             .with_detail(format!("Its replicas are on the dnodes {}", dnodes.join(", ")))
             .with_hint("Try again; if it stays, see SHOW DNODES for a dnode that is offline")
     }

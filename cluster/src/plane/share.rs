@@ -413,3 +413,85 @@ fn step_bytes(step: &Step) -> usize {
 fn array_bytes(array: &ArrayRef) -> usize {
     array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{AsArray, Int32Array};
+    use arrow::datatypes::Int32Type;
+    use model::ColumnId;
+    use model::DataType;
+
+    use super::*;
+
+    /// Rows 0..rows, in tables t0, t1, …, by turns; absent where the row is a multiple of three.
+    fn step(rows: i64, tables: u32) -> Step {
+        let names: Vec<String> = (0..tables).map(|table| format!("t{table}")).collect();
+        let absent = BooleanBuffer::from_iter((0..rows).map(|row| row % 3 == 0));
+        let chunk = Chunk {
+            suid: Suid(1),
+            version: 1,
+            targets: names.iter().map(|_| Target::Existing { uid: 0, sid: Sid(0) }).collect(),
+            ordinals: (0..rows).map(|row| row as u32 % tables).collect(),
+            keys: Keys::Given((0..rows).collect()),
+            columns: vec![ChunkColumn {
+                id: ColumnId(1),
+                data_type: DataType::Int,
+                values: Arc::new(Int32Array::from_iter_values((0..rows).map(|row| row as i32))),
+                absent: Some(absent),
+            }],
+        };
+        Step { operation: Operation::Write(chunk), names }
+    }
+
+    /// (table, key, value or absent) of all rows of some parts.
+    fn rows(parts: &[Vec<Step>]) -> Vec<(String, i64, Option<i32>)> {
+        let mut found = Vec::new();
+        for step in parts.iter().flatten() {
+            let Operation::Write(chunk) = &step.operation else { panic!("{step:?}") };
+            let Keys::Given(keys) = &chunk.keys else { panic!("{chunk:?}") };
+            let values = chunk.columns[0].values.as_primitive::<Int32Type>();
+            let absent = chunk.columns[0].absent.as_ref().expect("some are absent");
+            for (row, key) in keys.iter().enumerate() {
+                let table = chunk.ordinals.get(row).map_or(0, |ordinal| *ordinal as usize);
+                let value = (!absent.value(row)).then(|| values.value(row));
+                found.push((step.names[table].clone(), *key, value));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn cutting_loses_and_reorders_nothing() {
+        for tables in [1, 2, 7] {
+            let whole = rows(&[vec![step(1000, tables)]]);
+            for bytes_max in [1, 100, 5000, 1 << 20] {
+                let parts = cut(vec![step(600, tables), step(1000, tables)], bytes_max);
+                let mut all = rows(&parts);
+                let second = all.split_off(600);
+                assert_eq!(second, whole, "{tables} tables, {bytes_max} bytes");
+                assert_eq!(all, whole[..600], "{tables} tables, {bytes_max} bytes");
+                for part in &parts {
+                    let bytes: usize = part.iter().map(step_bytes).sum();
+                    let alone = matches!(part.as_slice(), [Step { operation: Operation::Write(chunk), .. }] if chunk.keys.len() == 1);
+                    assert!(bytes <= bytes_max || alone, "{bytes} bytes");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_travels() {
+        let delete = Operation::DeleteKeys { suid: Suid(1), sids: vec![Sid(1)], keys: vec![5], counted: 0 };
+        let names = vec!["a".to_owned(), "b".to_owned()];
+        let steps = vec![step(10, 3), Step { operation: delete, names }];
+        let stamp = Stamp { hlc: 0, origin: 0, writer: 1 << 70, seq: 9 };
+        let part = Part { stamp, database: model::DatabaseId(3), epoch: 4, steps };
+        let back = Part::decode(&part.encode()).expect("decodes");
+        assert_eq!((back.stamp, back.database, back.epoch), (part.stamp, part.database, part.epoch));
+        assert_eq!(rows(&[back.steps[..1].to_vec()]), rows(&[part.steps[..1].to_vec()]));
+        assert_eq!(back.steps[1].names, part.steps[1].names);
+        assert!(Part::decode(&part.encode()[..20]).is_err());
+    }
+}

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::log_store::LogStore;
 use super::network::{Links, Snapshot};
-use super::types::{Answer, Command, Member, SnapshotMeta, Types, Vote, decode, encode, position};
+use super::types::{Answer, Command, Member, SnapshotMeta, Types, Vote, decode, encode};
 use crate::Settings;
 use crate::peers::{Network, RaftCall};
 use crate::raft::inbox::Inbox;
@@ -192,6 +192,11 @@ where
         self.raft.is_leader()
     }
 
+    /// Whether the replica is alive: not stopped, and not halted by its disk.
+    pub(crate) fn running(&self) -> bool {
+        self.raft.metrics().borrow_watched().running_state.is_ok()
+    }
+
     /// Where the leader is, to this replica's knowledge.
     pub(crate) fn leader(&self) -> Option<Member> {
         let metrics = self.raft.server_metrics();
@@ -348,7 +353,7 @@ where
     /// Where the log was purged to.
     #[cfg(test)]
     pub(crate) fn purged(&self) -> Option<storage::wal::Position> {
-        self.raft.metrics().borrow_watched().purged.as_ref().map(position)
+        self.raft.metrics().borrow_watched().purged.as_ref().map(super::types::position)
     }
 }
 

@@ -270,6 +270,47 @@ async fn a_data_directory_has_one_process() {
     stop(node).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_crash_left_half_done_is_finished() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let settings = Settings { background_ms: 20, ..settings(directory.path()) };
+    let node = start(&settings).await;
+    let plane = node.plane();
+    let database = create_database(&*plane, "d", DatabaseOptions::default()).await;
+    let meters = create(&*plane, database, "s", RelationKind::Super).await;
+    write(&*plane, database, rows(&meters, &["a", "b", "c"], 0, 4)).await.expect("written");
+    // The mnode has dropped the super table, and nobody told the vgroups.
+    node.define(CatalogChange::DropRelation { suid: meters.suid }).await.expect("led").0.expect("dropped");
+    drop(plane);
+    node.abandon().await;
+    drop(node);
+
+    let node = start(&settings).await;
+    let plane = node.plane();
+    let vgroups = plane.catalog().database("d").expect("there").vgroups.clone();
+    let left = || {
+        let replicas = vgroups.iter().filter_map(|vgroup| node.replica(*vgroup));
+        replicas.filter_map(|replica| replica.shard.vnode().ok()).map(|vnode| vnode.relations().len()).sum::<usize>()
+    };
+    while left() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let again = create(&*plane, database, "s", RelationKind::Super).await;
+    write(&*plane, database, rows(&again, &["a", "b", "c"], 0, 4)).await.expect("the names are free");
+
+    // A replica that has halted alone is opened again.
+    let halted = node.replica(vgroups[0]).expect("here");
+    halted.group.stop().await;
+    drop(halted);
+    while node.replica(vgroups[0]).is_none_or(|replica| !replica.group.running()) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    write(&*plane, database, rows(&again, &["a", "b", "c"], 4, 4)).await.expect("written");
+    assert_eq!(read(&*plane, &again).await.len(), 24);
+    drop(plane);
+    stop(node).await;
+}
+
 /// The machine's disk, but for a log that can be made to fail.
 #[derive(Default)]
 struct FailingLog(storage::files::SimulatedFiles);
@@ -308,6 +349,7 @@ async fn a_write_that_nobody_knows_of_is_40003_and_the_next_ones_are_refused() {
     assert_eq!(lost.state(), SqlState::StatementCompletionUnknown);
     let refused = write(&*plane, database, rows(&meters, &["a"], 6, 3)).await.expect_err("the replica has stopped");
     assert_eq!(refused.state(), SqlState::CannotConnectNow);
+    assert!(node.failed().await.starts_with("the log has failed"));
     drop(plane);
     node.abandon().await;
     drop(node);

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use storage::Halt;
@@ -58,16 +58,16 @@ impl Shard {
         stored(vnode.membership())
     }
 
-    /// Puts the snapshot in `from` in place of the vnode. Blocks.
+    /// Puts the snapshot in `from` in place of the vnode, which is closed meanwhile: readers are told so. Blocks.
     pub(crate) fn install(&self, from: &Path) -> Result<(), Halt> {
-        let mut slot = self.vnode.write();
-        if let Some(vnode) = slot.take() {
+        let old = self.vnode.write().take();
+        if let Some(vnode) = old {
             let closed = Arc::downgrade(&vnode);
             drop(vnode);
-            let deadline = std::time::Instant::now() + SCANS_WAIT;
+            let deadline = Instant::now() + SCANS_WAIT;
             while closed.strong_count() > 0 {
-                if std::time::Instant::now() > deadline {
-                    *slot = closed.upgrade();
+                if Instant::now() > deadline {
+                    *self.vnode.write() = closed.upgrade();
                     let busy = io::Error::new(io::ErrorKind::TimedOut, "scans of the old state do not end");
                     return Err(Halt::disk(format!("replace {}", self.directory.display()), busy));
                 }
@@ -75,7 +75,8 @@ impl Shard {
             }
         }
         let installed = Vnode::install(from, &self.directory, &self.env);
-        *slot = Some(Vnode::open(&self.directory, self.options.clone(), self.env.clone())?);
+        let vnode = Vnode::open(&self.directory, self.options.clone(), self.env.clone())?;
+        *self.vnode.write() = Some(vnode);
         installed
     }
 }

@@ -428,6 +428,12 @@ impl Vnode {
         self.inner.read().state.tables() as u64
     }
 
+    /// Relations that have tables here, in ascending order.
+    #[must_use]
+    pub fn relations(&self) -> Vec<Suid> {
+        self.inner.read().state.relations()
+    }
+
     /// Its directory.
     #[must_use]
     pub fn dir(&self) -> &Path {

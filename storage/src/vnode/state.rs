@@ -68,6 +68,14 @@ impl State {
         self.relations.get(&suid).cloned().unwrap_or_default()
     }
 
+    /// Relations that have tables, in ascending order.
+    pub(crate) fn relations(&self) -> Vec<Suid> {
+        let mut suids: Vec<Suid> =
+            self.relations.iter().filter(|(_, list)| list.iter().next().is_some()).map(|(suid, _)| *suid).collect();
+        suids.sort_unstable();
+        suids
+    }
+
     /// How many tables there are.
     pub(crate) fn tables(&self) -> usize {
         self.series.len()
