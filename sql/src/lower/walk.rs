@@ -74,6 +74,7 @@ fn replacement(expr: &Expr, scope: &Scope) -> Result<Option<Expr>> {
         Expr::Identifier(ident) if ident.quote_style.is_none() && scope.resolve(expr).is_none() => {
             match folded(ident).as_str() {
                 "_c0" | "_rowts" => key(scope, expr).map(Some),
+                "now" => Ok(Some(build::call("now", Vec::new()))),
                 _ => Ok(None),
             }
         }
@@ -167,6 +168,7 @@ fn call(function: &Function, expr: &Expr, scope: &Scope) -> Result<Option<Expr>>
             let (max, min) = (with_args(function, "max", args.clone()), with_args(function, "min", args));
             Some(build::call("__spread", vec![max, min]))
         }
+        ("today", 0) => Some(build::call("date_trunc", vec![build::text("day"), build::call("now", Vec::new())])),
         ("stddev", 1) => Some(with_args(function, "stddev_pop", args)),
         ("elapsed", 1 | 2) => {
             let mut args = args.into_iter();

@@ -37,7 +37,10 @@ impl Lowering<'_> {
         check(windowing)?;
         let key = match windowing.partition.first() {
             Some(first) => key(scope, first)?,
-            None => key(scope, &build::column(START))?,
+            None => key(scope, &build::column(START)).map_err(|error| match windowing.position {
+                0 => error,
+                position => error.at(position),
+            })?,
         };
         let mut aggregation = Aggregation::new(scope, windowing.partition.clone(), &list)?;
         let mut window = Window { spec: self.spec(windowing), key, bounds: Vec::new() };

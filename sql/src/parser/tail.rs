@@ -34,7 +34,8 @@ const WORDS: &[&str] = &[
 /// # Errors
 ///
 /// 42601 where a clause is malformed.
-pub(crate) fn rewrite(text: &str, tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> {
+pub(crate) fn rewrite(text: &str, mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> {
+    top_is_a_function(&mut tokens);
     let select = tokens.iter().any(|token| keyword(token) == Keyword::SELECT);
     if !select || !tokens.iter().any(|token| WORDS.iter().any(|word| is_word(token, word))) {
         return Ok(tokens);
@@ -43,6 +44,21 @@ pub(crate) fn rewrite(text: &str, tokens: Vec<TokenWithSpan>) -> Result<Vec<Toke
     let mut out = Vec::with_capacity(tokens.len() + 16);
     pass.emit(0, tokens.len(), &mut out)?;
     Ok(out)
+}
+
+/// `SELECT top(v, 3)`: the stock grammar would read another dialect's `SELECT TOP (n)`.
+fn top_is_a_function(tokens: &mut [TokenWithSpan]) {
+    for at in 1..tokens.len().saturating_sub(1) {
+        let before = matches!(keyword(&tokens[at - 1]), Keyword::SELECT | Keyword::DISTINCT | Keyword::ALL);
+        let call = tokens[at + 1].token == Token::LParen;
+        if before
+            && call
+            && keyword(&tokens[at]) == Keyword::TOP
+            && let Token::Word(word) = &mut tokens[at].token
+        {
+            word.keyword = Keyword::NoKeyword;
+        }
+    }
 }
 
 /// For each opening parenthesis the index of the one that closes it, or the number of tokens.

@@ -18,7 +18,9 @@ use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{InList, Placeholder};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Between, BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator};
+use datafusion::logical_expr::{
+    Between, BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Values,
+};
 use model::error;
 use sqlparser::ast::BinaryOperator;
 
@@ -32,15 +34,22 @@ use super::filter::unit_nanos;
 ///
 /// 22007 for a string beside a timestamp that is no time.
 pub fn coerce(plan: LogicalPlan, context: &PlanContext) -> Result<LogicalPlan> {
+    let recursive = plan.exists(|node| Ok(matches!(node, LogicalPlan::RecursiveQuery(_))))?;
     let rewritten = plan.transform_up_with_subqueries(|node| {
+        if let LogicalPlan::Values(values) = node {
+            return narrow_values(values).map(Transformed::yes);
+        }
         let mut schema = merge_schema(&node.inputs());
         if let LogicalPlan::TableScan(scan) = &node {
             schema = scan.projected_schema.as_ref().clone();
         }
-        let numbers = !matches!(node, LogicalPlan::Limit(_));
+        let limit = matches!(node, LogicalPlan::Limit(_));
+        // Both arms of a recursion must go on agreeing in their types.
+        let numbers = matches!(node, LogicalPlan::Projection(_)) && !recursive;
         let rewriter = Rewriter { schema: &schema, context };
         let node = node.map_expressions(|expr| {
-            let expr = if numbers { narrow_integers(expr)? } else { count_parameters(expr)? };
+            let expr = if limit { count_parameters(expr)? } else { Transformed::no(expr) };
+            let expr = if numbers { expr.transform_data(narrow_integers)? } else { expr };
             expr.transform_data(|expr| rewriter.rewrite(expr))
         })?;
         node.map_data(LogicalPlan::recompute_schema)
@@ -103,6 +112,32 @@ fn narrow_integers(expr: Expr) -> Result<Transformed<Expr>> {
         | Expr::HigherOrderFunction(_)) => Ok(Transformed::new(call, false, TreeNodeRecursion::Jump)),
         other => Ok(Transformed::no(other)),
     })
+}
+
+/// VALUES, its whole numbers as `int4` where all of a column fit.
+fn narrow_values(values: Values) -> Result<LogicalPlan> {
+    let fits = |expr: &Expr| match expr {
+        Expr::Literal(ScalarValue::Int64(Some(n)), _) => i32::try_from(*n).is_ok(),
+        Expr::Literal(value, _) => value.is_null(),
+        _ => false,
+    };
+    let mut rows = values.values;
+    let whole = |rows: &[Vec<Expr>], at: usize| {
+        rows.iter().any(|row| whole_number(&row[at]).is_some()) && rows.iter().all(|row| fits(&row[at]))
+    };
+    let narrow: Vec<usize> = (0..values.schema.fields().len()).filter(|at| whole(&rows, *at)).collect();
+    if narrow.is_empty() {
+        return Ok(LogicalPlan::Values(Values { schema: values.schema, values: rows }));
+    }
+    for row in &mut rows {
+        for at in &narrow {
+            row[*at] = match whole_number(&row[*at]).and_then(|n| i32::try_from(n).ok()) {
+                Some(n) => Expr::Literal(ScalarValue::Int32(Some(n)), None),
+                None => Expr::Literal(ScalarValue::Int32(None), None),
+            };
+        }
+    }
+    LogicalPlanBuilder::values(rows)?.build()
 }
 
 /// A parameter of LIMIT or OFFSET is a whole number.

@@ -137,6 +137,11 @@ fn of_schema(error: &SchemaError) -> Error {
 
 fn of_plan(message: &str) -> Error {
     let has = |words: &str| message.contains(words);
+    // What one of our functions says of its arguments' types comes wrapped in words.
+    if let Some((_, own)) = message.split_once("External error: ") {
+        let own = own.split_once(". No function matches").map_or(own, |(own, _)| own);
+        return Error::new(SqlState::UndefinedFunction, tidy(own));
+    }
     if has("must be part of GROUP BY") || has("must appear in the GROUP BY") || has("GROUP BY clause or") {
         return Error::new(SqlState::GroupingError, grouping(message));
     }

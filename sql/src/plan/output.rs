@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::Field;
+use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::logical_expr::LogicalPlan;
 use model::{Error, Result, SqlState, error};
 use sqlparser::ast::{Expr, Query, Value, Visit, Visitor};
@@ -22,14 +22,31 @@ pub fn columns(plan: &LogicalPlan) -> Arc<[OutputColumn]> {
 }
 
 fn column(field: &Field) -> OutputColumn {
+    let declared = PgType::of(field);
+    if !fits(declared, field.data_type()) {
+        // A cast keeps what was said of its operand.
+        let pg_type = PgType::of_arrow(field.data_type());
+        let name = shown(field.name()).to_owned();
+        return OutputColumn { name, pg_type, typmod: -1, table_oid: 0, attnum: 0 };
+    }
     let number = |key: &str| field.metadata().get(key).and_then(|text| text.parse::<i64>().ok());
     OutputColumn {
         name: shown(field.name()).to_owned(),
-        pg_type: PgType::of(field),
+        pg_type: declared,
         typmod: number(PG_TYPMOD).and_then(|n| i32::try_from(n).ok()).unwrap_or(-1),
         table_oid: number(TABLE_OID).and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
         attnum: number(ATTNUM).and_then(|n| i16::try_from(n).ok()).unwrap_or(0),
     }
+}
+
+/// Whether values of this Arrow type can be what the field's metadata says.
+fn fits(declared: PgType, data_type: &DataType) -> bool {
+    let text = matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    let decimal = matches!(data_type, DataType::Decimal128(..) | DataType::Decimal256(..));
+    PgType::of_arrow(data_type) == declared
+        || declared.arrow() == *data_type
+        || (text && declared.arrow() == DataType::Utf8)
+        || (decimal && declared == PgType::NUMERIC)
 }
 
 /// The highest `$n` in a query, 0 if there is none.
