@@ -9,7 +9,7 @@ mod general;
 pub(crate) mod stage;
 mod tags;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use model::schema::{Column, Table};
 use model::types::Value;

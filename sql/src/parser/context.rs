@@ -11,9 +11,9 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 pub(crate) const NESTING_MAX: usize = 128;
 
 /// Most operators that can lie inside each other: `1 + 1 + 1 …` nests as deep as it is long, because it leans left.
-pub(crate) const DEPTH_MAX: usize = 1000;
+pub(crate) const DEPTH_MAX: usize = 900;
 
-/// Most parentheses opened one after another: the stock grammar tries each of them in two ways.
+/// Most parentheses opened one after another where a table may stand: the stock grammar tries each of them in two ways.
 pub(crate) const PARENTHESES_MAX: usize = 16;
 
 /// Decides for each quoted word whether it is an identifier or a string.
@@ -119,7 +119,10 @@ pub(crate) fn check_depth(tokens: &[TokenWithSpan]) -> Result<()> {
     let mut set_operations = 0;
     let mut run = 0;
     for (at, token) in tokens.iter().enumerate() {
-        run = if token.token == Token::LParen { run + 1 } else { 0 };
+        run = match token.token {
+            Token::LParen if run > 0 || at > 0 && before_table(&tokens[at - 1]) => run + 1,
+            _ => 0,
+        };
         let subquery = tokens.get(at + 1).is_some_and(starts_query);
         if run > PARENTHESES_MAX && !subquery {
             return refuse("parentheses in a row", PARENTHESES_MAX, token);
@@ -161,6 +164,12 @@ pub(crate) fn check_depth(tokens: &[TokenWithSpan]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a table may follow `token`.
+fn before_table(token: &TokenWithSpan) -> bool {
+    matches!(&token.token, Token::Word(word) if matches!(word.keyword, Keyword::FROM | Keyword::JOIN))
+        || token.token == Token::Comma
 }
 
 fn starts_query(token: &TokenWithSpan) -> bool {
