@@ -1,11 +1,14 @@
 //! Blocks on RocksDB: a checksummed, cached store of files, not a sorter.
 //!
 //! Data files are written by `SstFileWriter`, ingested into the last level, and dropped by `delete_file_in_range`.
-//! Automatic compactions are off in both column families of data and meta sizes: data files never overlap, and meta is
-//! small and compacted by hand when it has many files.
+//! Automatic compactions are off for data, whose files never overlap. Meta is small and left to RocksDB.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, Env, FlushOptions,
     IngestExternalFileOptions, Options, ReadOptions, SstFileWriter, WriteBatch, WriteBufferManager, WriteOptions,
@@ -22,11 +25,50 @@ const META_WRITE_BUFFER_BYTES: usize = 8 << 20;
 /// Files that one vnode keeps open.
 const OPEN_FILES_MAX: i32 = 256;
 
+/// How long an open waits until a store that was dropped just now is really closed.
+const CLOSING_WAIT: Duration = Duration::from_secs(10);
+
 /// What the RocksDBs of a dnode share.
 pub struct RocksShared {
     cache: Cache,
     buffers: WriteBufferManager,
     env: Env,
+    open: Arc<OpenDirs>,
+}
+
+/// Directories of open stores: a store is closed when the last scan of it ends, perhaps on another thread.
+#[derive(Default)]
+struct OpenDirs {
+    dirs: Mutex<HashSet<PathBuf>>,
+    closed: Condvar,
+}
+
+/// Holds a directory until the store in it is closed.
+struct DirGuard {
+    dir: PathBuf,
+    open: Arc<OpenDirs>,
+}
+
+impl OpenDirs {
+    /// Waits until nobody has the store of a directory open. Gives the directories, locked.
+    fn wait_closed(&self, dir: &Path) -> Result<MutexGuard<'_, HashSet<PathBuf>>, Halt> {
+        let mut dirs = self.dirs.lock();
+        let deadline = Instant::now() + CLOSING_WAIT;
+        while dirs.contains(dir) {
+            if self.closed.wait_until(&mut dirs, deadline).timed_out() && dirs.contains(dir) {
+                let busy = std::io::Error::new(std::io::ErrorKind::ResourceBusy, "it is open already");
+                return Err(Halt::disk(format!("open {}", dir.display()), busy));
+            }
+        }
+        Ok(dirs)
+    }
+}
+
+impl Drop for DirGuard {
+    fn drop(&mut self) {
+        self.open.dirs.lock().remove(&self.dir);
+        self.open.closed.notify_all();
+    }
 }
 
 impl RocksShared {
@@ -39,7 +81,21 @@ impl RocksShared {
         let cache = Cache::new_lru_cache(cache_bytes);
         let buffers = WriteBufferManager::new_write_buffer_manager_with_cache(META_BUFFER_BYTES, false, cache.clone());
         let env = Env::new().map_err(|error| halt("RocksDB's environment", &error))?;
-        Ok(Self { cache, buffers, env })
+        Ok(Self { cache, buffers, env, open: Arc::default() })
+    }
+
+    /// Waits until nobody has the store of a directory open.
+    ///
+    /// # Errors
+    ///
+    /// If it stays open.
+    pub fn wait_closed(&self, dir: &Path) -> Result<(), Halt> {
+        self.open.wait_closed(dir).map(drop)
+    }
+
+    fn hold(&self, dir: &Path) -> Result<DirGuard, Halt> {
+        self.open.wait_closed(dir)?.insert(dir.to_path_buf());
+        Ok(DirGuard { dir: dir.to_path_buf(), open: Arc::clone(&self.open) })
     }
 
     fn options(&self) -> Options {
@@ -83,6 +139,8 @@ pub struct RocksStore {
     dir: PathBuf,
     incoming: PathBuf,
     options: Options,
+    /// Behind `db`, so that it is dropped when that is closed.
+    _guard: DirGuard,
 }
 
 impl RocksStore {
@@ -94,6 +152,7 @@ impl RocksStore {
     pub fn open(dir: &Path, shared: &RocksShared) -> Result<Self, Halt> {
         let place = dir.display().to_string();
         let disk = |error| Halt::disk(format!("open {place}"), error);
+        let guard = shared.hold(dir)?;
         let incoming = dir.join("incoming");
         std::fs::create_dir_all(dir).map_err(disk)?;
         if incoming.exists() {
@@ -106,7 +165,7 @@ impl RocksStore {
         ];
         let db = DB::open_cf_descriptors(&shared.options(), dir.join("db"), families)
             .map_err(|error| halt(&format!("open {place}"), &error))?;
-        Ok(Self { db, dir: dir.to_path_buf(), incoming, options: shared.data_options() })
+        Ok(Self { db, dir: dir.to_path_buf(), incoming, options: shared.data_options(), _guard: guard })
     }
 
     fn meta(&self) -> &rocksdb::ColumnFamily {

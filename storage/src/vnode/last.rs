@@ -113,7 +113,7 @@ fn backwards(
     prepared.series = SeriesFilter::Set(Arc::from([sid]));
     let series = Series::Sids(Arc::from([Sid(sid)]));
     let mut scan = RowsScan::start(prepared, RowsRequest { order: Order::TimeDescending, series, ..request.clone() })?;
-    scan.step = if per_column { FIRST_STEP } else { 1 };
+    scan.step_max = if per_column { FIRST_STEP } else { 1 };
     let Some(first) = scan.next().transpose()? else { return Ok(None) };
     let newest = first.batch.slice(0, 1);
     if !per_column {
@@ -134,7 +134,7 @@ fn backwards(
         if !missing {
             break;
         }
-        scan.step = (scan.step * 4).min(crate::vnode::BATCH_ROWS_MAX);
+        scan.step_max = (scan.step_max * 4).min(crate::vnode::BATCH_ROWS_MAX);
         next = scan.next().transpose()?;
     }
     Ok(Some(batch(&newest.schema(), columns, 1)))

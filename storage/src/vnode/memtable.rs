@@ -13,6 +13,9 @@ const FAN_IN: usize = 32;
 /// Chunks of at least this many rows stay as they are.
 const CHUNK_ROWS_MAX: usize = 16_384;
 
+/// And chunks of at least this many bytes.
+const CHUNK_BYTES_MAX: usize = 4 << 20;
+
 /// Rows of one relation in the order of their arrival.
 #[derive(Debug)]
 pub(crate) struct MemChunk {
@@ -72,6 +75,10 @@ impl MemChunk {
     pub(crate) fn bytes(&self) -> usize {
         let columns: usize = self.columns.iter().map(|column| column.values.get_array_memory_size()).sum();
         columns + self.rows() * 12 + 256
+    }
+
+    fn is_small(&self) -> bool {
+        self.rows() < CHUNK_ROWS_MAX && self.bytes() < CHUNK_BYTES_MAX
     }
 
     /// The rows by (sid, key, age), oldest first; None if that is how they came.
@@ -206,12 +213,8 @@ impl Memtable {
         chunks.push(Arc::new(chunk));
         loop {
             let level = chunks.last().map_or(0, |chunk| chunk.level);
-            let same = chunks
-                .iter()
-                .rev()
-                .take(FAN_IN)
-                .take_while(|chunk| chunk.level == level && chunk.rows() < CHUNK_ROWS_MAX)
-                .count();
+            let same =
+                chunks.iter().rev().take(FAN_IN).take_while(|chunk| chunk.level == level && chunk.is_small()).count();
             if same < FAN_IN {
                 break;
             }

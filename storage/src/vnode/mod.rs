@@ -77,7 +77,6 @@ pub const FAILPOINTS: &[&str] = &[
     "merge.removed",
     "drop.relation",
     "drop.expired",
-    "purge",
 ];
 
 /// One replica of one vgroup's tables and rows.

@@ -145,7 +145,10 @@ impl StorageEnv {
     /// Puts the store that a checkpoint wrote into `from` in the place of `to`.
     pub(crate) fn install_store(&self, from: &Path, to: &Path) -> Result<(), Halt> {
         match &self.stores {
-            Stores::Rocks(_) => crate::vnode::snapshot::install_files(from, to),
+            Stores::Rocks(shared) => {
+                shared.wait_closed(to)?;
+                crate::vnode::snapshot::install_files(from, to)
+            }
             Stores::Memory(stores) => stores.install(from, to),
         }
     }

@@ -44,8 +44,10 @@ pub(crate) struct Retries {
     outcomes: HashMap<Request, Outcome>,
     by_time: BTreeSet<(u64, Request)>,
     floors: BTreeMap<u128, Floor>,
-    /// What changed since the last flush.
+    /// What came since the last flush.
     dirty: BTreeSet<Request>,
+    /// What was forgotten since the last flush, of what is stored.
+    gone: BTreeSet<Request>,
     dirty_floors: BTreeSet<u128>,
 }
 
@@ -77,7 +79,9 @@ impl Retries {
             }
             self.by_time.pop_first();
             self.outcomes.remove(&request);
-            self.dirty.insert(request);
+            if !self.dirty.remove(&request) {
+                self.gone.insert(request);
+            }
             let floor = self.floors.entry(request.0).or_insert(Floor { seq: request.1, hlc: old });
             *floor = Floor { seq: floor.seq.max(request.1), hlc: old };
             self.dirty_floors.insert(request.0);
@@ -104,10 +108,11 @@ impl Retries {
 
     /// What changed since the last call.
     pub(crate) fn take_changes(&mut self) -> RetryChanges {
+        let gone = std::mem::take(&mut self.gone).into_iter().map(|request| (request, None));
         let outcome = |request: Request| (request, self.outcomes.get(&request).cloned());
         let floor = |writer: u128| (writer, self.floors.get(&writer).copied());
         RetryChanges {
-            outcomes: std::mem::take(&mut self.dirty).into_iter().map(outcome).collect(),
+            outcomes: gone.chain(std::mem::take(&mut self.dirty).into_iter().map(outcome)).collect(),
             floors: std::mem::take(&mut self.dirty_floors).into_iter().map(floor).collect(),
         }
     }
@@ -138,8 +143,11 @@ mod tests {
         retries.put(late, late.hlc, done.clone(), 4, 1000);
         assert_eq!(retries.find((1, 10)), Known::Forgotten);
         let changes = retries.take_changes();
-        assert_eq!(changes.outcomes.len(), 11);
-        assert_eq!(changes.outcomes.iter().filter(|(_, outcome)| outcome.is_some()).count(), 1);
+        assert_eq!(changes.outcomes.len(), 1, "what was never stored needs no removal");
         assert_eq!(changes.floors.len(), 1);
+        let later = stamp(99_000, 12);
+        retries.put(later, later.hlc, done, 4, 1000);
+        let changes = retries.take_changes();
+        assert_eq!(changes.outcomes.iter().map(|(_, outcome)| outcome.is_some()).collect::<Vec<_>>(), [false, true]);
     }
 }

@@ -17,8 +17,12 @@ use crate::vnode::segment::{Cells, WantedColumn};
 
 /// A series with fewer rows shares a block with others.
 const OWN_BLOCK_ROWS_MIN: usize = 128;
-/// Rows that are merged before they are cut.
+/// Most rows that are merged before they are cut.
 const STEP_ROWS: usize = 32_768;
+/// Rows of the first step, before it is known how wide they are.
+const FIRST_STEP_ROWS: usize = 1024;
+/// Bytes of a step, about.
+const STEP_BYTES: usize = 32 << 20;
 
 /// Writes one run.
 pub(crate) struct RunWriter<'a> {
@@ -72,8 +76,9 @@ impl<'a> RunWriter<'a> {
     /// Adds the rows of a relation. Relations come in ascending order.
     pub(crate) fn relation(&mut self, suid: Suid, columns: &[WantedColumn], mut rows: SeriesMerge) -> Result<(), Halt> {
         let mut pending: Option<Pending> = None;
+        let mut step = FIRST_STEP_ROWS;
         loop {
-            let picks = rows.next(STEP_ROWS)?;
+            let picks = rows.next(step)?;
             let last = picks.rows == 0;
             if !last {
                 let more = Pending {
@@ -82,6 +87,8 @@ impl<'a> RunWriter<'a> {
                     versions: picks.versions(),
                     columns: columns.iter().enumerate().map(|(at, want)| picks.column(at, want)).collect(),
                 };
+                let bytes: usize = more.columns.iter().map(|cells| cells.values.get_array_memory_size()).sum();
+                step = (STEP_BYTES / (bytes / picks.rows).max(1)).clamp(OWN_BLOCK_ROWS_MIN, STEP_ROWS);
                 pending = Some(match pending.take() {
                     Some(before) => before.append(more),
                     None => more,

@@ -18,14 +18,22 @@ use crate::vnode::values::array_of;
 use crate::vnode::view::View;
 use crate::vnode::{BATCH_ROWS_MAX, Batches, Vnode};
 
+/// Bytes of a batch, about: wide rows come in smaller batches.
+const BATCH_BYTES: usize = 32 << 20;
+/// Rows of a batch, however wide they are.
+const BATCH_ROWS_MIN: usize = 64;
+/// Rows of the first batch, before it is known how wide they are.
+const FIRST_BATCH_ROWS: usize = 1024;
+
 impl Vnode {
     pub(super) fn scan_now(&self, request: ScanRequest) -> Result<Batches, Halt> {
-        match request {
-            ScanRequest::Rows(request) => Ok(Box::new(self.rows(request)?.map(|rows| Ok(rows?.batch)))),
-            ScanRequest::Tags(request) => Ok(Box::new(self.tags(request))),
-            ScanRequest::LastValues(request) => self.last_values(request),
-            ScanRequest::Statistics(request) => Ok(Box::new(std::iter::once(Ok(self.statistics(&request))))),
-        }
+        let batches: Batches = match request {
+            ScanRequest::Rows(request) => Box::new(self.rows(request)?.map(|rows| Ok(rows?.batch))),
+            ScanRequest::Tags(request) => Box::new(self.tags(request)),
+            ScanRequest::LastValues(request) => self.last_values(request)?,
+            ScanRequest::Statistics(request) => Box::new(std::iter::once(Ok(self.statistics(&request)))),
+        };
+        Ok(Box::new(Held { batches, _vnode: self.me.upgrade() }))
     }
 
     /// Starts a scan of rows.
@@ -108,6 +116,21 @@ impl Vnode {
     }
 }
 
+/// A scan keeps its vnode, so that whoever waits for the last reference to it waits for the scan too.
+struct Held {
+    batches: Batches,
+    /// Behind the batches, so that it is dropped after them.
+    _vnode: Option<Arc<Vnode>>,
+}
+
+impl Iterator for Held {
+    type Item = Result<RecordBatch, Halt>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.batches.next()
+    }
+}
+
 /// A request with its view.
 pub(super) struct Prepared {
     pub(super) view: View,
@@ -144,7 +167,9 @@ pub(super) struct RowsScan {
     precision: Precision,
     left: usize,
     /// Most rows of the next batch.
-    pub(super) step: usize,
+    step: usize,
+    /// Most rows of a batch, if they are narrow.
+    pub(super) step_max: usize,
     failed: bool,
 }
 
@@ -199,13 +224,14 @@ impl RowsScan {
             relation: request.relation,
             precision: request.precision,
             left: request.limit.unwrap_or(usize::MAX),
-            step: BATCH_ROWS_MAX,
+            step: FIRST_BATCH_ROWS,
+            step_max: BATCH_ROWS_MAX,
             failed: false,
         })
     }
 
     fn next_rows(&mut self) -> Result<Option<Rows>, Halt> {
-        let most = self.left.min(self.step);
+        let most = self.left.min(self.step).min(self.step_max);
         if most == 0 {
             return Ok(None);
         }
@@ -217,7 +243,10 @@ impl RowsScan {
             return Ok(None);
         }
         self.left -= picks.rows;
-        Ok(Some(self.assemble(&picks)))
+        let rows = self.assemble(&picks);
+        let width = rows.batch.get_array_memory_size() / picks.rows;
+        self.step = self.step_max.min(BATCH_BYTES / width.max(1)).max(BATCH_ROWS_MIN);
+        Ok(Some(rows))
     }
 
     fn assemble(&self, picks: &Picks) -> Rows {

@@ -100,7 +100,11 @@ fn busy(env: &Arc<StorageEnv>, dir: &std::path::Path) {
     check(&vnode, &applied, Order::TimeAscending);
     vnode.close();
     assert!(vnode.flush().is_err());
+    let weak = Arc::downgrade(&vnode);
+    let relation = relation(SUID, RelationKind::Super);
+    assert!(vnode.scan(ScanRequest::Rows(request(&relation, Order::Any))).is_err());
     drop(vnode);
+    assert_eq!(weak.strong_count(), 0);
     let vnode = Vnode::open(dir, options, Arc::clone(env)).expect("open");
     assert_eq!(vnode.applied(), Some(position(ENTRIES)));
     check(&vnode, &applied, Order::SeriesTime);
@@ -112,6 +116,58 @@ fn scans_see_whole_entries_while_runs_come_and_go() {
     let env = StorageEnv::new(&EnvOptions { workers: 2, ..EnvOptions::default() }).expect("environment");
     busy(&env, &root.path().join("vnode"));
     env.stop();
+}
+
+#[test]
+fn entries_of_others_are_refused() {
+    let env = StorageEnv::in_memory();
+    let half = VnodeOptions { hash_end: u32::MAX / 2, ..options() };
+    let vnode = Vnode::open(std::path::Path::new("/memory/vnode"), half, env).expect("open");
+    let create = |name: &str| Operation::CreateTables {
+        suid: Suid(SUID),
+        tables: vec![creation(name, 0)],
+        if_not_exists: false,
+    };
+    let mut number = 0;
+    let mut apply = |database: u32, epoch: u64, name: &str| {
+        number += 1;
+        let entry = Entry { database: DatabaseId(database), epoch, ..entry(number, vec![create(name)]) };
+        vnode.apply(position(number), &entry).expect("apply")
+    };
+    let mine = |name: &&str| model::hash::table_hash(name) <= u32::MAX / 2;
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let (inside, outside): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| mine(name));
+    let wrong = Applied::Rejected(model::command::Rejection::WrongVgroup);
+    assert_eq!(apply(1, 0, outside[0]), wrong);
+    assert_eq!(apply(2, 0, inside[0]), wrong);
+    assert!(matches!(apply(1, 5, inside[0]), Applied::Done(_)));
+    assert_eq!(apply(1, 4, inside[1]), wrong);
+    assert_eq!(vnode.tables(), 1);
+    assert_eq!(vnode.applied(), Some(position(4)));
+}
+
+#[test]
+fn a_scan_outlives_its_vnode_and_a_snapshot_waits_for_it() {
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let env = StorageEnv::new(&EnvOptions { workers: 0, ..EnvOptions::default() }).expect("environment");
+    let (dir, copy) = (root.path().join("vnode"), root.path().join("copy"));
+    let vnode = Vnode::open(&dir, options(), Arc::clone(&env)).expect("open");
+    for number in 1..=40 {
+        vnode.apply(position(number), &entry(number, history(number))).expect("apply");
+    }
+    vnode.flush().expect("flush");
+    assert_eq!(vnode.checkpoint(&copy).expect("checkpoint").position, Some(position(40)));
+    let relation = relation(SUID, RelationKind::Super);
+    let mut scan = vnode.scan(ScanRequest::Rows(request(&relation, Order::TimeAscending))).expect("scan");
+    let weak = Arc::downgrade(&vnode);
+    drop(vnode);
+    assert_eq!(weak.strong_count(), 1, "the scan keeps it");
+    let reader = std::thread::spawn(move || scan.by_ref().map(|batch| batch.expect("batch").num_rows()).sum::<usize>());
+    Vnode::install(&copy, &dir, &env).expect("install");
+    assert_eq!(reader.join().expect("the reader ends"), 41 * TABLES as usize);
+    let vnode = Vnode::open(&dir, options(), Arc::clone(&env)).expect("open");
+    assert_eq!(vnode.applied(), Some(position(40)));
+    check(&vnode, &AtomicU64::new(40), Order::SeriesTime);
 }
 
 #[test]
