@@ -36,6 +36,8 @@ pub(crate) struct Picks {
     /// Rows of merged items, newest first.
     pub(crate) merged: Vec<(u32, u32)>,
     pub(crate) rows: usize,
+    /// For each cursor the address and number of the segment that it gave last.
+    slots: Vec<(usize, u32)>,
 }
 
 /// One or more rows.
@@ -60,18 +62,23 @@ pub(crate) enum Item {
 }
 
 impl Picks {
-    /// The number of a segment in this batch.
-    pub(crate) fn number(&mut self, segment: &Arc<Segment>) -> u32 {
-        let known = self.segments.iter().rposition(|other| Arc::ptr_eq(other, segment));
-        let number = known.unwrap_or_else(|| {
+    /// The number in this batch of the segment that is under cursor `slot` now.
+    fn number(&mut self, slot: usize, segment: &Arc<Segment>) -> u32 {
+        let address = Arc::as_ptr(segment) as usize;
+        if slot >= self.slots.len() {
+            self.slots.resize(slot + 1, (0, 0));
+        }
+        let (known, number) = &mut self.slots[slot];
+        if *known != address {
+            // The batch keeps its segments, so that no address comes twice.
+            (*known, *number) = (address, self.segments.len() as u32);
             self.segments.push(Arc::clone(segment));
-            self.segments.len() - 1
-        });
-        number as u32
+        }
+        *number
     }
 
-    pub(crate) fn span(&mut self, segment: &Arc<Segment>, start: usize, len: usize) {
-        let number = self.number(segment);
+    fn span(&mut self, slot: usize, segment: &Arc<Segment>, start: usize, len: usize) {
+        let number = self.number(slot, segment);
         self.rows += len;
         let (start, len) = (start as u32, len as u32);
         if let Some(Item::Span { segment, start: from, len: before }) = self.items.last_mut()
@@ -89,12 +96,12 @@ impl Picks {
         versions.sort_unstable_by_key(|version| Reverse(version.age()));
         let Some(newest) = versions.first() else { return };
         if versions.len() == 1 || newest.segment.complete {
-            self.span(&newest.segment, newest.row, 1);
+            self.span(newest.slot, &newest.segment, newest.row, 1);
             return;
         }
         let start = self.merged.len() as u32;
         for version in versions.iter() {
-            let number = self.number(&version.segment);
+            let number = self.number(version.slot, &version.segment);
             self.merged.push((number, version.row as u32));
         }
         self.rows += 1;
@@ -108,6 +115,8 @@ pub(crate) struct Version {
     pub(crate) row: usize,
     /// Among equal versions the later source is newer.
     pub(crate) source: usize,
+    /// The cursor that stands on it.
+    pub(crate) slot: usize,
 }
 
 impl Version {
@@ -183,7 +192,7 @@ impl SeriesMerge {
             let segment = Arc::clone(&cursor.segment);
             let mut row = cursor.row;
             while row < segment.rows() && segment.place(row) == place {
-                versions.push(Version { segment: Arc::clone(&segment), row, source: at });
+                versions.push(Version { segment: Arc::clone(&segment), row, source: at, slot: at });
                 row += 1;
             }
             self.advance(at, row)?;
@@ -206,7 +215,7 @@ impl SeriesMerge {
             None => stop,
             Some(next) => gallop(start + 1, stop, |row| segment.place(row) < next),
         };
-        picks.span(&segment, start, end - start);
+        picks.span(at, &segment, start, end - start);
         self.advance(at, end)
     }
 

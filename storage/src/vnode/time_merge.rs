@@ -129,7 +129,7 @@ impl TimeMerge {
             if cursor.segment.place(row) != place {
                 break;
             }
-            versions.push(Version { segment: Arc::clone(&cursor.segment), row, source: cursor.source });
+            versions.push(Version { segment: Arc::clone(&cursor.segment), row, source: cursor.source, slot: at });
             cursor.at += 1;
         }
         self.push(at);

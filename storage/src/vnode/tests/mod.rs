@@ -64,6 +64,7 @@ fn options() -> VnodeOptions {
     VnodeOptions {
         duration_ticks: 100,
         merge_trigger: 3,
+        maxrows: 128,
         ..VnodeOptions::new(VgroupId(2), DatabaseId(1), Precision::Milli)
     }
 }

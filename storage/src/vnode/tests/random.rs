@@ -361,7 +361,7 @@ fn history(bench: &mut Bench, steps: &[Step], probe: (TimeRange, usize), held: &
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn in_memory(
