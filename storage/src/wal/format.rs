@@ -148,8 +148,11 @@ pub(crate) struct RecordHeader {
     pub(crate) kind: Kind,
     pub(crate) tag: u8,
     pub(crate) group: VgroupId,
-    /// Counts the records of a group, so that a missing one is noticed. Of a `State`: that of the last record before.
+    /// Counts the records of a group, so that a missing one is noticed; not reused where a group is dropped and comes
+    /// back. Of a `State`: that of the last record before.
     pub(crate) serial: u64,
+    /// The first record of the group, or after it was dropped.
+    pub(crate) first: bool,
     pub(crate) position: Position,
     /// Bytes of payload.
     pub(crate) length: usize,
@@ -160,7 +163,7 @@ const NOWHERE: Position = Position { term: 0, node: 0, index: 0 };
 
 impl RecordHeader {
     pub(crate) fn new(kind: Kind, group: VgroupId, serial: u64) -> Self {
-        Self { kind, tag: 0, group, serial, position: NOWHERE, length: 0, payload_crc: 0 }
+        Self { kind, tag: 0, group, serial, first: false, position: NOWHERE, length: 0, payload_crc: 0 }
     }
 
     pub(crate) fn at(mut self, position: Position) -> Self {
@@ -173,13 +176,18 @@ impl RecordHeader {
         self
     }
 
+    pub(crate) fn first(mut self, first: bool) -> Self {
+        self.first = first;
+        self
+    }
+
     /// The header in the first bytes of `bytes`, if there is a whole one.
     pub(crate) fn decode(seed: u32, bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..RECORD_HEADER_BYTES)?;
         // Cheap tests first: a search for the next record comes here for every eighth byte.
         let kind = Kind::from_byte(bytes[12])?;
         let length = u32_at(bytes, 8) as usize;
-        if bytes[14..16] != [0; 2] || bytes[20..24] != [0; 4] || length > payload_bytes_max() {
+        if bytes[14] > 1 || bytes[15] != 0 || bytes[20..24] != [0; 4] || length > payload_bytes_max() {
             return None;
         }
         if u32_at(bytes, 0) != crc32c_append(seed, &bytes[4..]) {
@@ -191,6 +199,7 @@ impl RecordHeader {
             tag: bytes[13],
             group: VgroupId(u32_at(bytes, 16)),
             serial: u64_at(bytes, 24),
+            first: bytes[14] == 1,
             position,
             length,
             payload_crc: u32_at(bytes, 4),
@@ -228,6 +237,7 @@ pub(crate) fn put_record(buffer: &mut Vec<u8>, seed: u32, header: RecordHeader, 
     bytes[8..12].copy_from_slice(&length.to_le_bytes());
     bytes[12] = header.kind as u8;
     bytes[13] = header.tag;
+    bytes[14] = u8::from(header.first);
     bytes[16..20].copy_from_slice(&header.group.0.to_le_bytes());
     bytes[24..32].copy_from_slice(&header.serial.to_le_bytes());
     bytes[32..40].copy_from_slice(&header.position.index.to_le_bytes());

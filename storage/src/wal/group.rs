@@ -23,8 +23,10 @@ pub(crate) struct Group {
 /// What is known of a group's log, including what is queued.
 #[derive(Debug, Default)]
 pub(crate) struct Core {
-    /// Of the last record, queued or written.
-    pub(crate) serial: u64,
+    /// Of the last record, queued or written; of a new group, what its first one comes after.
+    serial: u64,
+    /// There has been a record.
+    pub(crate) used: bool,
     pub(crate) vote: Option<Bytes>,
     pub(crate) purged: Option<Position>,
     /// Entries by index, without gaps.
@@ -58,13 +60,19 @@ pub(crate) struct Place {
 }
 
 impl Core {
+    /// A group without a record yet.
+    pub(crate) fn new(serial: u64) -> Self {
+        Self { serial, ..Self::default() }
+    }
+
     /// As recovery found it: everything in `slots` is written and synced.
     pub(crate) fn recovered(serial: u64, vote: Option<Bytes>, purged: Option<Position>, slots: VecDeque<Slot>) -> Self {
         let end = slots.back().map_or(0, |slot| slot.position.index + 1);
-        Self { serial, vote, purged, slots, written_end: end, synced_end: end, halted: None }
+        Self { serial, used: true, vote, purged, slots, written_end: end, synced_end: end, halted: None }
     }
 
     pub(crate) fn next_serial(&mut self) -> u64 {
+        self.used = true;
         self.serial += 1;
         self.serial
     }

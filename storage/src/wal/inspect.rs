@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::format::{Batch, Kind, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader, State, segment_sequence};
+use super::queue::RUN_SHIFT;
 use super::scan::{Found, Scan, synced_mark};
 use crate::files::{LogFiles, RealFiles};
 use crate::halt::Halt;
@@ -85,7 +86,9 @@ fn verdict(offset: u64, synced: u64) -> &'static str {
 
 /// One record in one line.
 fn record(header: &RecordHeader, payload: &[u8]) -> String {
-    let start = format!("{} {} #{}", header.kind.name(), header.group, header.serial);
+    let first = if header.first { "first " } else { "" };
+    let serial = header.serial & ((1 << RUN_SHIFT) - 1);
+    let start = format!("{first}{} {} #{serial}", header.kind.name(), header.group);
     match header.kind {
         Kind::Batch => match Batch::decode(header, payload) {
             Some(batch) => format!("batch of {} bytes, synced up to {} before it", batch.bytes, batch.synced),

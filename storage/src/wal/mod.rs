@@ -120,7 +120,9 @@ impl Wal {
     /// [`Halt::Corrupt`] if the start found it damaged; [`Wal::drop_group`] makes room for a new one.
     pub fn group(&self, id: VgroupId) -> Result<GroupLog, Halt> {
         let mut groups = self.0.shared.groups.lock();
-        let group = groups.entry(id).or_insert_with(|| Arc::new(Group { id, core: Mutex::default() }));
+        let group = groups
+            .entry(id)
+            .or_insert_with(|| Arc::new(Group { id, core: Mutex::new(Core::new(self.0.shared.serial_before(id))) }));
         if let Some(halt) = &group.core.lock().halted {
             return Err(halt.clone());
         }
@@ -140,6 +142,7 @@ impl Wal {
             core.halted = Some(Halt::Closed);
             core.slots.clear();
             let serial = core.next_serial();
+            shared.dropped.lock().insert(id, serial);
             shared.push(Op::Drop { group: Arc::clone(&group), serial, done })
         };
         drop(groups);
@@ -150,7 +153,7 @@ impl Wal {
     #[must_use]
     pub fn groups(&self) -> Vec<VgroupId> {
         let groups = self.0.shared.groups.lock();
-        groups.iter().filter(|(_, group)| group.core.lock().serial > 0).map(|(id, _)| *id).collect()
+        groups.iter().filter(|(_, group)| group.core.lock().used).map(|(id, _)| *id).collect()
     }
 
     /// Which groups keep old segments from being reused, and how many; the worst first. Flush and purge these. A
@@ -235,7 +238,7 @@ fn start(
 ) -> Result<(Arc<Shared>, Writer, Recovery), Halt> {
     let found = recovery::recover(&*files)?;
     let pool = Arc::new(Pool::open(Arc::clone(&files), settings.segment_bytes, settings.pool_segments_max)?);
-    let shared = Arc::new(Shared::new(settings));
+    let shared = Arc::new(Shared::new(settings, found.last.0 + 1));
     *shared.segments.lock() = found.segments;
     let mut carried = std::collections::BTreeMap::new();
     for (id, (core, written)) in found.groups {

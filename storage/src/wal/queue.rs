@@ -83,6 +83,9 @@ impl Op {
     }
 }
 
+/// A serial's upper bits say in which run the group was made.
+pub(crate) const RUN_SHIFT: u32 = 32;
+
 #[derive(Default)]
 struct Queue {
     ops: VecDeque<Op>,
@@ -99,6 +102,10 @@ pub(crate) struct Shared {
     pub(crate) room: Semaphore,
     pub(crate) groups: Mutex<BTreeMap<VgroupId, Arc<Group>>>,
     pub(crate) segments: Mutex<BTreeMap<u64, Arc<Segment>>>,
+    /// What the serials of groups that are made in this run come after: more than any that an earlier run gave.
+    serial_base: u64,
+    /// The last serials of groups that were dropped in this run.
+    pub(crate) dropped: Mutex<BTreeMap<VgroupId, u64>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -108,7 +115,8 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(settings: WalSettings) -> Self {
+    /// `sequence` is that of the run's first segment.
+    pub(crate) fn new(settings: WalSettings, sequence: u64) -> Self {
         let room = u32::try_from(settings.queue_bytes_max).unwrap_or(u32::MAX) as usize;
         Self {
             settings,
@@ -118,7 +126,14 @@ impl Shared {
             room: Semaphore::new(room.min(Semaphore::MAX_PERMITS)),
             groups: Mutex::default(),
             segments: Mutex::default(),
+            serial_base: sequence << RUN_SHIFT,
+            dropped: Mutex::default(),
         }
+    }
+
+    /// What the serials of a group that is made now come after.
+    pub(crate) fn serial_before(&self, id: VgroupId) -> u64 {
+        self.dropped.lock().get(&id).copied().unwrap_or_default().max(self.serial_base)
     }
 
     /// Permits that an append of so many bytes needs: never more than there are.

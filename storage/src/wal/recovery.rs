@@ -51,9 +51,9 @@ impl Replayed {
         self.state.damaged.get_or_insert_with(place);
     }
 
-    /// A whole record of this group, `serial` being the one that it should have.
-    fn proves(&mut self, expected: u64, found: u64, place: impl FnOnce() -> String) {
-        if expected == found {
+    /// There is a whole record of this group, with the serial `found`; it should be `expected`.
+    fn proves(&mut self, expected: Option<u64>, found: u64, place: impl FnOnce() -> String) {
+        if expected == Some(found) {
             self.doubt = None;
         } else {
             let lost = self.doubt.take();
@@ -190,7 +190,7 @@ impl Replay {
                     return self.lost(current, header, &place());
                 };
                 if let Some(group) = self.groups.get_mut(&header.group) {
-                    group.proves(group.serial, header.serial, || format!("records before {}", place()));
+                    group.proves(Some(group.serial), header.serial, || format!("records before {}", place()));
                     if let Some(damaged) = state.damaged {
                         group.damage(|| damaged);
                     }
@@ -206,9 +206,16 @@ impl Replay {
             }
             _ => {}
         }
+        let known = self.groups.contains_key(&header.group);
         let group =
             self.groups.entry(header.group).or_insert_with(|| Replayed { oldest: sequence, ..Replayed::default() });
-        group.proves(group.serial + 1, header.serial, || format!("records before {}", place()));
+        let expected = match (known, header.first) {
+            (false, true) => Some(header.serial),
+            (true, false) => Some(group.serial + 1),
+            // Its beginning is missing, or the end of the one before.
+            (false, false) | (true, true) => None,
+        };
+        group.proves(expected, header.serial, || format!("records before {}", place()));
         if header.kind == Kind::Drop {
             self.groups.remove(&header.group);
         } else if let Err(what) = group.apply(header, payload, Place { sequence, offset }) {

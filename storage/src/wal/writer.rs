@@ -209,7 +209,9 @@ impl Writer {
 
     fn encode_entry(&mut self, group: &Arc<Group>, serial: u64, record: &Record) -> Result<(), Halt> {
         self.make_room(group.id, record_bytes(record.payload.len()))?;
-        let header = RecordHeader::new(Kind::Entry, group.id, serial).at(record.position).tagged(record.kind);
+        let first = !self.groups.contains_key(&group.id);
+        let header = RecordHeader::new(Kind::Entry, group.id, serial).first(first);
+        let header = header.at(record.position).tagged(record.kind);
         let (at, length, index) = (self.chunk.bytes.len(), record.payload.len(), record.position.index);
         put_record(&mut self.chunk.bytes, self.active.segment.seed, header, &record.payload);
         self.chunk.notes.push(Note { group: Arc::clone(group), index, serial, length, at });
@@ -234,6 +236,7 @@ impl Writer {
             }
             return Err(halt);
         }
+        let header = header.first(!self.groups.contains_key(&group.id));
         put_record(&mut self.chunk.bytes, self.active.segment.seed, header, payload);
         self.chunk.groups.insert(group.id);
         self.unsynced.entry(group.id).or_insert_with(|| Arc::clone(group));
