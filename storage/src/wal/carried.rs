@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use model::VgroupId;
 
-use super::format::{Kind, RecordHeader, State, put_record};
+use super::format::{Batch, Kind, RecordHeader, SEGMENT_HEADER_BYTES, State, put_record};
 use super::types::Position;
 
 /// One group, as written.
@@ -65,12 +65,17 @@ impl Carried {
     }
 }
 
-/// The records of an opening.
+/// The records of an opening. They name all groups twice, so that none can vanish where one of them is damaged.
 pub(crate) fn opening(groups: &BTreeMap<VgroupId, Carried>, seed: u32) -> Vec<u8> {
-    let mut bytes = Vec::new();
+    let mut states = Vec::new();
     for (id, carried) in groups {
         let header = RecordHeader::new(Kind::State, *id, carried.serial);
-        put_record(&mut bytes, seed, header, &carried.state.encode());
+        put_record(&mut states, seed, header, &carried.state.encode());
     }
-    bytes
+    let bytes = (Batch::record_bytes(groups.len()) + states.len()) as u64;
+    let synced = SEGMENT_HEADER_BYTES as u64 + bytes;
+    let names = Batch { synced, bytes, groups: Some(groups.keys().copied().collect()) };
+    let mut opening = names.encode(seed, groups.len());
+    opening.append(&mut states);
+    opening
 }

@@ -1,9 +1,10 @@
 //! The bytes of a segment file.
 //!
 //! ```text
-//! | segment header, one sector | opening: a State record per group | batch | batch | … | what was there before |
-//! batch  = | Batch record | records of any groups |           written with one write
-//! record = | header, 56 bytes | payload | zeros to a multiple of 8 |
+//! | segment header, one sector | opening | batch | batch | … | what was there before |
+//! opening = | Batch record that names all groups | a State record per group |
+//! batch   = | Batch record | records of any groups |           written with one write
+//! record  = | header, 56 bytes | payload | zeros to a multiple of 8 |
 //! ```
 //!
 //! All numbers are little-endian. Both checksums of a record are seeded with the segment's sequence and a random
@@ -25,7 +26,7 @@ pub(crate) const FORMAT: u32 = 1;
 pub(crate) const SEGMENT_HEADER_BYTES: usize = SECTOR_BYTES;
 /// Bytes of a record's header.
 pub(crate) const RECORD_HEADER_BYTES: usize = 56;
-/// The most groups that a `Batch` record names; beyond it names none, which is always allowed.
+/// The most groups that the `Batch` record of a batch names; beyond it names none, which is always allowed.
 pub(crate) const BATCH_GROUPS_MAX: usize = 1024;
 
 const MAGIC: [u8; 8] = *b"marilog\n";
@@ -41,6 +42,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) previous_end: u64,
     /// Where the opening ends and batches begin.
     pub(crate) opening_end: u64,
+    /// How many groups the opening carries forward.
+    pub(crate) groups: u32,
 }
 
 impl SegmentHeader {
@@ -56,8 +59,9 @@ impl SegmentHeader {
         bytes[16..24].copy_from_slice(&self.sequence.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.previous_end.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.opening_end.to_le_bytes());
-        let crc = crc32c(&bytes[..40]);
-        bytes[40..44].copy_from_slice(&crc.to_le_bytes());
+        bytes[40..44].copy_from_slice(&self.groups.to_le_bytes());
+        let crc = crc32c(&bytes[..44]);
+        bytes[44..48].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
 
@@ -76,8 +80,9 @@ impl SegmentHeader {
             sequence: u64_at(bytes, 16),
             previous_end: u64_at(bytes, 24),
             opening_end: u64_at(bytes, 32),
+            groups: u32_at(bytes, 40),
         };
-        if u32_at(bytes, 40) != crc32c(&bytes[..40]) || segment_name(header.sequence) != name {
+        if u32_at(bytes, 44) != crc32c(&bytes[..44]) || segment_name(header.sequence) != name {
             return Err(damaged());
         }
         Ok(header)
@@ -249,7 +254,7 @@ pub(crate) fn put_record(buffer: &mut Vec<u8>, seed: u32, header: RecordHeader, 
     buffer.resize(start + record_bytes(payload.len()), 0);
 }
 
-/// The first record of every write.
+/// The first record of every batch, and of the opening.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Batch {
     /// The segment was synced up to here before this was written.
@@ -263,12 +268,11 @@ pub(crate) struct Batch {
 impl Batch {
     /// Bytes of the record that names up to `groups` groups.
     pub(crate) fn record_bytes(groups: usize) -> usize {
-        record_bytes(16 + 4 * groups.min(BATCH_GROUPS_MAX))
+        record_bytes(16 + 4 * groups)
     }
 
     /// The record as bytes, padded to name `room` groups.
     pub(crate) fn encode(&self, seed: u32, room: usize) -> Vec<u8> {
-        let room = room.min(BATCH_GROUPS_MAX);
         let mut payload = Vec::with_capacity(16 + 4 * room);
         payload.extend_from_slice(&self.synced.to_le_bytes());
         payload.extend_from_slice(&self.bytes.to_le_bytes());

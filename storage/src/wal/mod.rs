@@ -92,7 +92,8 @@ impl Wal {
     ///
     /// # Errors
     ///
-    /// [`Halt::Corrupt`] if the damage cannot be confined to groups (a segment is missing, or its header is damaged),
+    /// [`Halt::Corrupt`] if the damage cannot be confined to groups (a segment is missing, its header is damaged, or so
+    /// much of the oldest one's opening that nothing says which groups there are),
     /// [`Halt::Newer`] if a newer program wrote it, [`Halt::Disk`].
     pub fn open(files: Arc<dyn LogFiles>, settings: WalSettings) -> Result<(Self, Recovery), Halt> {
         let (shared, writer, recovery) = start(files, settings, true)?;

@@ -43,6 +43,8 @@ struct Replayed {
     oldest: u64,
     /// It may have lost a record here.
     doubt: Option<String>,
+    /// There was a record of it; otherwise there should have been.
+    known: bool,
 }
 
 impl Replayed {
@@ -134,6 +136,8 @@ struct Current<'a> {
     oldest: bool,
     /// Up to here bad bytes are damage, beyond it a torn tail.
     synced: u64,
+    /// How many groups the opening was seen to carry forward, or is known to.
+    opened: u32,
     /// The batch being read: its bytes, and whose records they are.
     batch: Option<(Range<u64>, Vec<VgroupId>)>,
 }
@@ -181,6 +185,9 @@ impl Replay {
         match header.kind {
             Kind::Batch => {
                 let batch = Batch::decode(header, payload);
+                if offset < current.header.opening_end {
+                    current.opened = current.header.groups;
+                }
                 current.batch =
                     batch.and_then(|batch| batch.groups.map(|groups| (offset..offset + batch.bytes, groups)));
                 return;
@@ -189,7 +196,8 @@ impl Replay {
                 let Some(state) = State::decode(payload) else {
                     return self.lost(current, header, &place());
                 };
-                if let Some(group) = self.groups.get_mut(&header.group) {
+                current.opened += 1;
+                if let Some(group) = self.groups.get_mut(&header.group).filter(|group| group.known) {
                     group.proves(Some(group.serial), header.serial, || format!("records before {}", place()));
                     if let Some(damaged) = state.damaged {
                         group.damage(|| damaged);
@@ -197,7 +205,7 @@ impl Replay {
                 } else {
                     let serial = header.serial;
                     let group = self.groups.entry(header.group).or_default();
-                    *group = Replayed { serial, state, oldest: sequence, ..Replayed::default() };
+                    *group = Replayed { serial, state, oldest: sequence, known: true, ..Replayed::default() };
                     if !current.oldest {
                         group.damage(|| format!("records before {}", place()));
                     }
@@ -206,7 +214,7 @@ impl Replay {
             }
             _ => {}
         }
-        let known = self.groups.contains_key(&header.group);
+        let known = self.groups.get(&header.group).is_some_and(|group| group.known);
         let group =
             self.groups.entry(header.group).or_insert_with(|| Replayed { oldest: sequence, ..Replayed::default() });
         let expected = match (known, header.first) {
@@ -215,6 +223,7 @@ impl Replay {
             // Its beginning is missing, or the end of the one before.
             (false, false) | (true, true) => None,
         };
+        group.known = true;
         group.proves(expected, header.serial, || format!("records before {}", place()));
         if header.kind == Kind::Drop {
             self.groups.remove(&header.group);
@@ -224,7 +233,8 @@ impl Replay {
     }
 
     /// A record whose header can be read and whose payload cannot.
-    fn lost(&mut self, current: &Current<'_>, header: &RecordHeader, place: &str) {
+    fn lost(&mut self, current: &mut Current<'_>, header: &RecordHeader, place: &str) {
+        current.opened += u32::from(header.kind == Kind::State);
         match header.kind {
             Kind::Batch => self.recovery.elsewhere.push(place.to_owned()),
             // What it carries forward is known from the segments before it, if they are there.
@@ -236,6 +246,7 @@ impl Replay {
                 if group.oldest == 0 {
                     group.oldest = current.header.sequence;
                 }
+                group.known = true;
                 group.serial = header.serial;
                 group.damage(|| place.to_owned());
             }
@@ -251,24 +262,22 @@ impl Replay {
             }
             return self.lost(current, header, &place);
         }
-        let named = current.batch.as_ref().filter(|(bytes, _)| bytes.start <= range.start && range.end <= bytes.end);
-        match named {
-            Some((_, groups)) => {
-                for id in groups.clone() {
-                    let group = self.groups.entry(id).or_default();
-                    if group.oldest == 0 {
-                        group.oldest = current.header.sequence;
-                    }
-                    group.doubt.get_or_insert_with(|| place.clone());
-                }
+        let batch = current.batch.take();
+        let named = batch.as_ref().is_some_and(|(bytes, _)| bytes.start <= range.start && range.end <= bytes.end);
+        let mut doubted = batch.as_ref().map_or_else(Vec::new, |(_, groups)| groups.clone());
+        if named {
+            current.batch = batch;
+        } else {
+            // It reaches beyond the batch, or the batch does not say: it may have been anybody's.
+            doubted.extend(self.groups.keys());
+            self.recovery.elsewhere.push(place.clone());
+        }
+        for id in doubted {
+            let group = self.groups.entry(id).or_default();
+            if group.oldest == 0 {
+                group.oldest = current.header.sequence;
             }
-            None => {
-                for group in self.groups.values_mut() {
-                    group.doubt.get_or_insert_with(|| place.clone());
-                }
-                current.batch = None;
-                self.recovery.elsewhere.push(place);
-            }
+            group.doubt.get_or_insert_with(|| place.clone());
         }
     }
 }
@@ -287,8 +296,11 @@ pub(crate) fn recover(files: &dyn LogFiles) -> Result<Recovered, Halt> {
         file.read_at(0, &mut bytes).map_err(Halt::disk_at(format!("read {name}")))?;
         let seed = header.seed();
         let synced = end.unwrap_or_else(|| synced_mark(&bytes, seed, header.opening_end));
-        let mut current = Current { name: &name, header, oldest: place == 0, synced, batch: None };
+        let mut current = Current { name: &name, header, oldest: place == 0, synced, opened: 0, batch: None };
         let valid_end = replay.segment(&mut current, &bytes, end);
+        if place == 0 && current.opened < header.groups {
+            return Err(Halt::corrupt(format!("opening of segment {name}")));
+        }
         if end.is_none() {
             settle_tail(&*file, &name, &bytes, synced, valid_end)?;
         }

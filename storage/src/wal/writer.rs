@@ -272,7 +272,7 @@ impl Writer {
 
     /// How many groups a batch that begins now may have to name: `group` and those of what is queued.
     fn groups_ahead(&self, group: VgroupId) -> usize {
-        let mut ahead: BTreeSet<VgroupId> = self.ops.iter().filter_map(Op::group).take(BATCH_GROUPS_MAX).collect();
+        let mut ahead: BTreeSet<VgroupId> = self.ops.iter().filter_map(Op::group).take(BATCH_GROUPS_MAX - 1).collect();
         ahead.insert(group);
         ahead.len()
     }
@@ -468,6 +468,7 @@ fn new_segment(
         salt: rand::random(),
         previous_end: previous.1,
         opening_end: SEGMENT_HEADER_BYTES as u64,
+        groups: u32::try_from(groups.len()).expect("group ids have 32 bits"),
     };
     let seed = header.seed();
     let opening = opening(groups, seed);
