@@ -115,7 +115,7 @@ impl Rows<'_, '_> {
             if self.target.listed || self.stage.relation(self.target).is_time_series() {
                 return Err(super::too_few_values().at(row.position));
             }
-            for slot in self.target.slots[given..].to_vec() {
+            for slot in self.target.slots[given..].iter().copied() {
                 self.default(slot).map_err(|error| placed(error, row.position))?;
             }
         }

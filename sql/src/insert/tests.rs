@@ -54,22 +54,7 @@ impl Tables {
             &[("id", DataType::Int), ("name", DataType::Text), ("at", DataType::Timestamp)],
             &[],
         );
-        let q = relation(
-            5,
-            "q",
-            RelationKind::Plain,
-            &[
-                ("id", DataType::BigInt),
-                ("ok", DataType::Bool),
-                ("d", DataType::Decimal(6, 2)),
-                ("x", DataType::Varbinary(4)),
-                ("j", DataType::Json),
-                ("day", DataType::Date),
-                ("s", DataType::NChar(3)),
-                ("r", DataType::Float),
-            ],
-            &[],
-        );
+        let q = every_kind();
         p.columns[0].nullable = false;
         p.columns[1].default = Some("'none'".to_owned());
         p.columns[2].default = Some("now()".to_owned());
@@ -103,6 +88,26 @@ impl Tables {
     pub(crate) fn get(&self, name: &str) -> &Resolved {
         &self.0[name]
     }
+}
+
+/// A plain table `q` with the types that time series rarely have.
+fn every_kind() -> Relation {
+    relation(
+        5,
+        "q",
+        RelationKind::Plain,
+        &[
+            ("id", DataType::BigInt),
+            ("ok", DataType::Bool),
+            ("d", DataType::Decimal(6, 2)),
+            ("x", DataType::Varbinary(4)),
+            ("j", DataType::Json),
+            ("day", DataType::Date),
+            ("s", DataType::NChar(3)),
+            ("r", DataType::Float),
+        ],
+        &[],
+    )
 }
 
 fn relation(

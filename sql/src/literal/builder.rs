@@ -494,10 +494,8 @@ impl ColumnBuilder {
             DataType::Varchar(max) if bytes.len() > max as usize => {
                 return too_long(format!("character varying({max})"));
             }
-            DataType::NChar(max) if bytes.len() > max as usize => {
-                if crate::parser::scan::characters(bytes) > max as usize {
-                    return too_long(format!("nchar({max})"));
-                }
+            DataType::NChar(max) if crate::parser::scan::characters(bytes) > max as usize => {
+                return too_long(format!("nchar({max})"));
             }
             DataType::Varbinary(max) if bytes.len() > max as usize => return too_long(format!("varbinary({max})")),
             DataType::Geometry(max) if bytes.len() > max as usize => return too_long(format!("geometry({max})")),
@@ -541,7 +539,7 @@ fn bytea(text: &str) -> Result<Vec<u8>> {
     if let Some(hex) = text.strip_prefix("\\x") {
         let digits: Vec<u8> = hex.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
         let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
-        if digits.len() % 2 != 0 {
+        if !digits.len().is_multiple_of(2) {
             return Err(bad());
         }
         let pair = |pair: &[u8]| Some(digit(pair[0])? << 4 | digit(pair[1])?);

@@ -87,39 +87,7 @@ fn print(statement: &Statement) -> String {
             format!("declare {name} hold={hold} binary={binary} scroll={scroll} {query}")
         }
         Statement::Execute { name, arguments } => format!("execute {name} ({})", list(arguments)),
-        Statement::CreateTable(create) => {
-            let mut out = format!(
-                "create table {:?} stable={} if_not_exists={} temporary={} kind={:?} serial={} key={:?} comment={:?} \
-                 ignored={:?}",
-                create.table,
-                create.stable,
-                create.if_not_exists,
-                create.temporary,
-                create.kind,
-                create.serial,
-                create.primary_key,
-                create.comment,
-                create.ignored
-            );
-            for (what, columns) in [("column", Some(&create.columns)), ("tag", create.tags.as_ref())] {
-                for column in columns.into_iter().flatten() {
-                    write!(out, "\n  {what} {} {}", column.name, column.data_type).expect("writes to memory");
-                    if !column.nullable {
-                        out += " NOT NULL";
-                    }
-                    if let Some(default) = &column.default {
-                        out += &format!(" DEFAULT {default}");
-                    }
-                    if column.compression != model::schema::Compression::default() {
-                        out += &format!(" {:?}", column.compression);
-                    }
-                    if let Some(comment) = &column.comment {
-                        out += &format!(" COMMENT {comment:?}");
-                    }
-                }
-            }
-            out
-        }
+        Statement::CreateTable(create) => print_table(create),
         Statement::AlterTable { table, changes, stable, if_exists } => {
             let mut out = format!("alter {table:?} stable={stable} if_exists={if_exists}");
             for change in changes {
@@ -136,6 +104,40 @@ fn print(statement: &Statement) -> String {
         }
         other => format!("{other:?}"),
     }
+}
+
+fn print_table(create: &crate::statement::CreateTable) -> String {
+    let mut out = format!(
+        "create table {:?} stable={} if_not_exists={} temporary={} kind={:?} serial={} key={:?} comment={:?} \
+                 ignored={:?}",
+        create.table,
+        create.stable,
+        create.if_not_exists,
+        create.temporary,
+        create.kind,
+        create.serial,
+        create.primary_key,
+        create.comment,
+        create.ignored
+    );
+    for (what, columns) in [("column", Some(&create.columns)), ("tag", create.tags.as_ref())] {
+        for column in columns.into_iter().flatten() {
+            write!(out, "\n  {what} {} {}", column.name, column.data_type).expect("writes to memory");
+            if !column.nullable {
+                out += " NOT NULL";
+            }
+            if let Some(default) = &column.default {
+                out += &format!(" DEFAULT {default}");
+            }
+            if column.compression != model::schema::Compression::default() {
+                out += &format!(" {:?}", column.compression);
+            }
+            if let Some(comment) = &column.comment {
+                out += &format!(" COMMENT {comment:?}");
+            }
+        }
+    }
+    out
 }
 
 fn or_none<T: std::fmt::Display>(value: Option<&T>) -> String {

@@ -227,9 +227,7 @@ pub(super) fn fetch(cursor: &mut Cursor<'_>) -> Result<Statement> {
         return Err(cursor.refuse("FETCH FIRST, LAST, ABSOLUTE and RELATIVE"));
     }
     let named = matches!(cursor.peek(1).token, Token::EOF);
-    let count = if named {
-        Some(1)
-    } else if cursor.eat("NEXT") {
+    let count = if named || cursor.eat("NEXT") {
         Some(1)
     } else if cursor.eat("PRIOR") {
         Some(-1)
@@ -239,10 +237,10 @@ pub(super) fn fetch(cursor: &mut Cursor<'_>) -> Result<Statement> {
         count(cursor)?
     } else if cursor.eat("BACKWARD") {
         Some(count(cursor)?.map_or(i64::MIN, i64::wrapping_neg))
-    } else if cursor.is_any(&["FROM", "IN"]) {
-        Some(1)
-    } else {
+    } else if !cursor.is_any(&["FROM", "IN"]) {
         Some(cursor.integer()?)
+    } else {
+        Some(1)
     };
     cursor.eat_any(&["FROM", "IN"]);
     let cursor = cursor.identifier()?;
