@@ -26,6 +26,8 @@ pub(crate) const FORMAT: u32 = 1;
 pub(crate) const SEGMENT_HEADER_BYTES: usize = SECTOR_BYTES;
 /// Bytes of a record's header.
 pub(crate) const RECORD_HEADER_BYTES: usize = 56;
+/// Where in a record's header its kind is; never 0.
+pub(crate) const KIND_AT: usize = 12;
 /// The most groups that the `Batch` record of a batch names; beyond it names none, which is always allowed.
 pub(crate) const BATCH_GROUPS_MAX: usize = 1024;
 
@@ -190,7 +192,7 @@ impl RecordHeader {
     pub(crate) fn decode(seed: u32, bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..RECORD_HEADER_BYTES)?;
         // Cheap tests first: a search for the next record comes here for every eighth byte.
-        let kind = Kind::from_byte(bytes[12])?;
+        let kind = Kind::from_byte(bytes[KIND_AT])?;
         let length = u32_at(bytes, 8) as usize;
         if bytes[14] > 1 || bytes[15] != 0 || bytes[20..24] != [0; 4] || length > payload_bytes_max() {
             return None;
@@ -240,7 +242,7 @@ pub(crate) fn put_record(buffer: &mut Vec<u8>, seed: u32, header: RecordHeader, 
     let bytes = &mut buffer[start..];
     bytes[4..8].copy_from_slice(&crc32c_append(seed, payload).to_le_bytes());
     bytes[8..12].copy_from_slice(&length.to_le_bytes());
-    bytes[12] = header.kind as u8;
+    bytes[KIND_AT] = header.kind as u8;
     bytes[13] = header.tag;
     bytes[14] = u8::from(header.first);
     bytes[16..20].copy_from_slice(&header.group.0.to_le_bytes());

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::format::{Batch, Kind, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES};
+use super::format::{Batch, KIND_AT, Kind, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES};
 
 /// What stands at one place of a segment.
 #[derive(Debug)]
@@ -46,7 +46,8 @@ impl<'a> Scan<'a> {
     fn resynchronise(&self) -> usize {
         let mut at = self.at + 8;
         while at + RECORD_HEADER_BYTES <= self.bytes.len() {
-            if self.header(at).is_some() {
+            // Most of what is searched is zeros: the kind alone tells that they are no header.
+            if self.bytes[at + KIND_AT] != 0 && self.header(at).is_some() {
                 return at;
             }
             at += 8;
