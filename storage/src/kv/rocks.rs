@@ -159,6 +159,10 @@ impl RocksStore {
             std::fs::remove_dir_all(&incoming).map_err(disk)?;
         }
         std::fs::create_dir_all(&incoming).map_err(disk)?;
+        // The log may be purged once this store has its entries, so its name must be as durable as they are.
+        for path in [Some(dir), dir.parent()].into_iter().flatten().filter(|path| !path.as_os_str().is_empty()) {
+            std::fs::File::open(path).and_then(|file| file.sync_all()).map_err(disk)?;
+        }
         let families = [
             ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, shared.data_options()),
             ColumnFamilyDescriptor::new(META, shared.meta_options()),

@@ -31,6 +31,7 @@ pub(crate) struct MemChunk {
     pub(crate) sid_range: (u32, u32),
     /// Least and greatest key.
     pub(crate) key_range: TimeRange,
+    bytes: usize,
     level: u8,
     order: OnceLock<Option<Vec<u32>>>,
 }
@@ -64,7 +65,9 @@ impl MemChunk {
         let empty = TimeRange { min: i64::MAX, max: i64::MIN };
         let key_range =
             keys.iter().fold(empty, |range, key| TimeRange { min: range.min.min(*key), max: range.max.max(*key) });
-        Self { sids, keys, versions, columns, sid_range, key_range, level, order: OnceLock::new() }
+        let cells: usize = columns.iter().map(|column| cell_bytes(&column.values)).sum();
+        let bytes = cells + keys.len() * 20 + 256;
+        Self { sids, keys, versions, columns, sid_range, key_range, bytes, level, order: OnceLock::new() }
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -73,8 +76,7 @@ impl MemChunk {
 
     /// Bytes in memory.
     pub(crate) fn bytes(&self) -> usize {
-        let columns: usize = self.columns.iter().map(|column| column.values.get_array_memory_size()).sum();
-        columns + self.rows() * 12 + 256
+        self.bytes
     }
 
     fn is_small(&self) -> bool {
@@ -188,13 +190,22 @@ pub(crate) fn some_set(bits: BooleanBuffer) -> Option<BooleanBuffer> {
     (bits.count_set_bits() > 0).then_some(bits)
 }
 
-/// An array of a column whose type was changed since. Types only ever become wider, so that nothing is lost; a value
-/// that fits nowhere becomes null.
+/// Bytes of the cells of an array, without what else lies in the buffers that it is a part of.
+pub(crate) fn cell_bytes(values: &ArrayRef) -> usize {
+    let data = values.to_data();
+    data.get_slice_memory_size().unwrap_or_else(|_| values.get_array_memory_size())
+}
+
+/// An array of a column whose type was changed since. Types only ever become wider, so that nothing is lost.
 pub(crate) fn as_type(values: &ArrayRef, wanted: &arrow::datatypes::DataType) -> ArrayRef {
     if values.data_type() == wanted {
         return Arc::clone(values);
     }
-    arrow::compute::cast(values, wanted).unwrap_or_else(|_| new_null_array(wanted, values.len()))
+    let options = arrow::compute::CastOptions { safe: false, ..Default::default() };
+    arrow::compute::cast_with_options(values, wanted, &options).unwrap_or_else(|error| {
+        tracing::error!(%error, from = %values.data_type(), to = %wanted, "a column changed to a type that its values do not fit");
+        new_null_array(wanted, values.len())
+    })
 }
 
 /// Chunks by relation, oldest first.

@@ -10,7 +10,7 @@ use crate::block::{self, BlockColumn, BlockInput};
 use crate::halt::Halt;
 use crate::kv::{BlockStore, FileWriter, Finished};
 use crate::vnode::keys::{self, BlockId};
-use crate::vnode::memtable::some_set;
+use crate::vnode::memtable::{cell_bytes, some_set};
 use crate::vnode::merge::SeriesMerge;
 use crate::vnode::run::RunHeader;
 use crate::vnode::segment::{Cells, WantedColumn};
@@ -87,7 +87,7 @@ impl<'a> RunWriter<'a> {
                     versions: picks.versions(),
                     columns: columns.iter().enumerate().map(|(at, want)| picks.column(at, want)).collect(),
                 };
-                let bytes: usize = more.columns.iter().map(|cells| cells.values.get_array_memory_size()).sum();
+                let bytes: usize = more.columns.iter().map(|cells| cell_bytes(&cells.values)).sum();
                 step = (STEP_BYTES / (bytes / picks.rows).max(1)).clamp(OWN_BLOCK_ROWS_MIN, STEP_ROWS);
                 pending = Some(match pending.take() {
                     Some(before) => before.append(more),

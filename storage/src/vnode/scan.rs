@@ -9,6 +9,7 @@ use model::{ColumnId, DataType, Precision, TimeRange};
 
 use crate::halt::Halt;
 use crate::vnode::assemble::per_series;
+use crate::vnode::memtable::cell_bytes;
 use crate::vnode::merge::{Picks, SeriesMerge};
 use crate::vnode::overlay::{self, Overlaid};
 use crate::vnode::registry::{self, SeriesList};
@@ -244,7 +245,7 @@ impl RowsScan {
         }
         self.left -= picks.rows;
         let rows = self.assemble(&picks);
-        let width = rows.batch.get_array_memory_size() / picks.rows;
+        let width = rows.batch.columns().iter().map(cell_bytes).sum::<usize>() / picks.rows;
         self.step = self.step_max.min(BATCH_BYTES / width.max(1)).max(BATCH_ROWS_MIN);
         Ok(Some(rows))
     }

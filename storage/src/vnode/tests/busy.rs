@@ -17,18 +17,18 @@ const SUID: u32 = 7;
 const ENTRIES: u64 = 400;
 const TABLES: u64 = 4;
 
-fn entry(number: u64, operations: Vec<Operation>) -> Entry {
+pub(super) fn entry(number: u64, operations: Vec<Operation>) -> Entry {
     let stamp = Stamp { hlc: number << 16, origin: 0, writer: 1, seq: number };
     Entry { stamp, database: DatabaseId(1), epoch: 0, operations }
 }
 
-fn position(number: u64) -> Position {
+pub(super) fn position(number: u64) -> Position {
     Position { term: 1, node: 1, index: number }
 }
 
 /// Entry `number` writes one row to each table: key `number`, and again key `number - 1` with a new value. Every
 /// fiftieth deletes the first ten keys instead.
-fn history(number: u64) -> Vec<Operation> {
+pub(super) fn history(number: u64) -> Vec<Operation> {
     if number.is_multiple_of(50) {
         let range = TimeRange { min: 0, max: 9 };
         return vec![Operation::DeleteRange { suid: Suid(SUID), sids: None, range, counted: 0 }];
@@ -58,7 +58,7 @@ fn expected(number: u64) -> BTreeMap<i64, String> {
 }
 
 /// A scan between the entries `before` and `after` must answer as after one of them.
-fn check(vnode: &Vnode, applied: &AtomicU64, order: Order) {
+pub(super) fn check(vnode: &Vnode, applied: &AtomicU64, order: Order) {
     let relation = relation(SUID, RelationKind::Super);
     let before = applied.load(Ordering::SeqCst);
     let batches = vnode.scan(ScanRequest::Rows(request(&relation, order))).expect("scan");

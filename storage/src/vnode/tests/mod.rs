@@ -1,7 +1,9 @@
 //! Tests of the vnode as a whole: random histories against a model (`random.rs`), told ones
-//! (`script.rs`), and many threads at once (`busy.rs`).
+//! (`script.rs`), many threads at once (`busy.rs`), and deaths (`crash.rs`).
 
 mod busy;
+#[cfg(feature = "failpoints")]
+mod crash;
 mod random;
 mod script;
 
