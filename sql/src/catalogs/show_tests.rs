@@ -116,3 +116,15 @@ async fn shows_answer_as_written() {
     let got = script().await;
     assert!(got.trim_end() == GOLDEN.trim_end(), "{got}");
 }
+
+#[tokio::test]
+async fn every_system_relation_is_read() {
+    let context = context();
+    for of in super::relations::all() {
+        let sql = format!("SELECT * FROM {}.{}", of.schema, of.name);
+        match run(&sql, &context, "UTC").await {
+            Ok(rows) => drop(print(&rows, &context, "UTC")),
+            Err(error) => panic!("{sql}: {error}"),
+        }
+    }
+}

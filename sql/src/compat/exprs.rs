@@ -173,13 +173,12 @@ fn access(root: &mut Box<Expr>, chain: &mut Vec<AccessExpr>) -> Option<Expr> {
         Expr::CompoundIdentifier(parts) => parts.last(),
         _ => None,
     };
-    if vector.is_some_and(|of| VECTORS.contains(&of.value.to_ascii_lowercase().as_str())) {
-        if let Some(AccessExpr::Subscript(Subscript::Index { index })) = chain.first_mut() {
-            let shifted = take(index);
-            let right = Box::new(number(1));
-            *index =
-                Expr::BinaryOp { left: Box::new(Expr::Nested(Box::new(shifted))), op: BinaryOperator::Plus, right };
-        }
+    if vector.is_some_and(|of| VECTORS.contains(&of.value.to_ascii_lowercase().as_str()))
+        && let Some(AccessExpr::Subscript(Subscript::Index { index })) = chain.first_mut()
+    {
+        let shifted = take(index);
+        let right = Box::new(number(1));
+        *index = Expr::BinaryOp { left: Box::new(Expr::Nested(Box::new(shifted))), op: BinaryOperator::Plus, right };
     }
     // A column may be followed by subscripts, which DataFusion reads; `(composite).field` it does not.
     let [AccessExpr::Dot(Expr::Identifier(field))] = chain.as_slice() else { return None };

@@ -242,10 +242,10 @@ pub(super) fn exists_as_values(items: &mut [SelectItem]) {
             ControlFlow::Continue(())
         }
         fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-            if let (0, Expr::Exists { subquery, negated }) = (self.0, &mut *expr) {
-                if let Some(counted) = counted(subquery, *negated) {
-                    *expr = counted;
-                }
+            if let (0, Expr::Exists { subquery, negated }) = (self.0, &mut *expr)
+                && let Some(counted) = counted(subquery, *negated)
+            {
+                *expr = counted;
             }
             ControlFlow::Continue(())
         }

@@ -22,19 +22,19 @@ use crate::pgvalue::OidNames as _;
 /// Every function of this file.
 pub(super) fn functions() -> Vec<ScalarUDF> {
     vec![
-        Whole::new("array_length", int4, |_, args, count, _| lengths(args, count, |n| (n > 0).then_some(n))),
-        Whole::new("array_upper", int4, |_, args, count, _| lengths(args, count, |n| (n > 0).then_some(n))),
-        Whole::new("array_lower", int4, |_, args, count, _| lengths(args, count, |n| (n > 0).then_some(1))),
-        Whole::new("cardinality", int4, |_, args, count, _| lengths(&args[..1], count, Some)),
-        Whole::new("pg_subscripts", subscripts_type, subscripts),
-        Whole::new("pg_any", bool_type, any),
-        Whole::new("pg_only", only_type, only),
-        Whole::new("pg_unequal", unequal_type, unequal),
-        Whole::new("pg_array", same_type, filled),
-        Whole::new("pg_expandarray", expand_type, expand),
-        Whole::new("pg_names", texts_type, names_of),
-        Whole::new("pg_typeof", regtype, type_of),
-        Whole::new("pg_text", text_type, to_text),
+        Whole::udf("array_length", int4, |_, args, count, _| lengths(args, count, |n| (n > 0).then_some(n))),
+        Whole::udf("array_upper", int4, |_, args, count, _| lengths(args, count, |n| (n > 0).then_some(n))),
+        Whole::udf("array_lower", int4, |_, args, count, _| lengths(args, count, |n| (n > 0).then_some(1))),
+        Whole::udf("cardinality", int4, |_, args, count, _| lengths(&args[..1], count, Some)),
+        Whole::udf("pg_subscripts", subscripts_type, subscripts),
+        Whole::udf("pg_any", bool_type, any),
+        Whole::udf("pg_only", only_type, only),
+        Whole::udf("pg_unequal", unequal_type, unequal),
+        Whole::udf("pg_array", same_type, filled),
+        Whole::udf("pg_expandarray", expand_type, expand),
+        Whole::udf("pg_names", texts_type, names_of),
+        Whole::udf("pg_typeof", regtype, type_of),
+        Whole::udf("pg_text", text_type, to_text),
     ]
 }
 
@@ -216,11 +216,11 @@ fn only(_: &Call<'_>, args: &[ArrayRef], count: usize, of: &FieldRef) -> Result<
 
 /// The list of `v` in a list of structs (v, k).
 fn unequal_type(fields: &[FieldRef]) -> Result<FieldRef> {
-    if let Some(DataType::List(item)) = fields.first().map(|field| field.data_type()) {
-        if let DataType::Struct(parts) = item.data_type() {
-            let item = Field::new("item", parts[0].data_type().clone(), true);
-            return Ok(Arc::new(Field::new("values", DataType::List(Arc::new(item)), true)));
-        }
+    if let Some(DataType::List(item)) = fields.first().map(|field| field.data_type())
+        && let DataType::Struct(parts) = item.data_type()
+    {
+        let item = Field::new("item", parts[0].data_type().clone(), true);
+        return Ok(Arc::new(Field::new("values", DataType::List(Arc::new(item)), true)));
     }
     plan_err!("pg_unequal takes pairs")
 }

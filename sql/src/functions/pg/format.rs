@@ -20,8 +20,8 @@ use crate::pgvalue::TimeZone;
 /// Every function of this file.
 pub(super) fn functions() -> Vec<ScalarUDF> {
     vec![
-        Whole::new("to_char", char_type, to_char),
-        Whole::new("to_timestamp", timestamp_type, to_timestamp),
+        Whole::udf("to_char", char_type, to_char),
+        Whole::udf("to_timestamp", timestamp_type, to_timestamp),
         Scalar::new("to_date", "t?t", PgType::DATE, |call, args| {
             let given = text(&args[0])?;
             let Some(pattern) = args.get(1) else {
@@ -310,6 +310,14 @@ fn zone_key(key: &str, of: &Printed) -> String {
     }
 }
 
+/// The elements of a pattern, kept for the next row, which most often has the same one.
+fn elements<'a>(last: &'a mut Option<(String, Vec<Element>)>, pattern: &str) -> &'a [Element] {
+    if last.as_ref().is_some_and(|(known, _)| known != pattern) {
+        *last = None;
+    }
+    &last.get_or_insert_with(|| (pattern.to_owned(), parse_pattern(pattern))).1
+}
+
 fn to_char(call: &Call<'_>, args: &[ArrayRef], count: usize, _: &FieldRef) -> Result<ArrayRef> {
     let patterns = cast(&args[1], &DataType::Utf8)?;
     let patterns = patterns.as_string::<i32>();
@@ -323,21 +331,18 @@ fn to_char(call: &Call<'_>, args: &[ArrayRef], count: usize, _: &FieldRef) -> Re
         }
         return Ok(Arc::new(out.finish()));
     }
-    let mut last: Option<(String, Vec<Element>)> = None;
-    let mut elements = |row: usize| {
-        let pattern = patterns.value(row);
-        if last.as_ref().is_none_or(|(known, _)| known != pattern) {
-            last = Some((pattern.to_owned(), parse_pattern(pattern)));
-        }
-        last.as_ref().map(|(_, elements)| elements.clone()).unwrap_or_default()
-    };
+    let mut last = None;
     if let DataType::Interval(_) = args[0].data_type() {
         let unit = DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano);
         let values = cast(&args[0], &unit)?;
         let values = values.as_primitive::<arrow::datatypes::IntervalMonthDayNanoType>();
         for row in 0..count {
             let both = values.is_valid(row) && patterns.is_valid(row);
-            out.append_option(if both { Some(print_interval(&elements(row), values.value(row))?) } else { None });
+            out.append_option(if both {
+                Some(print_interval(elements(&mut last, patterns.value(row)), values.value(row))?)
+            } else {
+                None
+            });
         }
         return Ok(Arc::new(out.finish()));
     }
@@ -354,7 +359,10 @@ fn to_char(call: &Call<'_>, args: &[ArrayRef], count: usize, _: &FieldRef) -> Re
         let at = civil(local.div_euclid(per))?;
         let micros = (i128::from(local.rem_euclid(per)) * 1_000_000 / i128::from(per)) as i64;
         let zone = moments.zoned.then_some((zone, ticks.div_euclid(per)));
-        out.append_value(print(&elements(row), &Printed { at, micros, hours: at.hour().into(), zone }));
+        out.append_value(print(
+            elements(&mut last, patterns.value(row)),
+            &Printed { at, micros, hours: at.hour().into(), zone },
+        ));
     }
     Ok(Arc::new(out.finish()))
 }

@@ -9,6 +9,7 @@ mod format;
 mod info;
 mod number;
 pub mod scalar;
+mod sleep;
 mod tdengine;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ fn all() -> Vec<ScalarUDF> {
         format::functions(),
         number::functions(),
         tdengine::functions(),
+        sleep::functions(),
     ];
     lists.concat()
 }

@@ -46,8 +46,8 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         Scalar::new("json_build_object", "?a*", PgType::JSON, json_object).named(&["jsonb_build_object"]).lenient(),
     ];
     let wholes = vec![
-        Whole::new("timediff", difference_type, timediff),
-        Whole::new("timetruncate", truncated_type, timetruncate),
+        Whole::udf("timediff", difference_type, timediff),
+        Whole::udf("timetruncate", truncated_type, timetruncate),
     ];
     scalars.into_iter().map(Scalar::udf).chain(wholes).collect()
 }
@@ -127,7 +127,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 fn json_object(call: &Call<'_>, args: &[Cell]) -> Result<Cell> {
-    if args.len() % 2 != 0 {
+    if !args.len().is_multiple_of(2) {
         return exec_err!("argument list must have even number of elements");
     }
     let mut out = String::from("{");

@@ -46,11 +46,11 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         }),
     ];
     let wholes = vec![
-        Whole::new("date_trunc", second_type, date_trunc),
-        Whole::new("date_part", part_type, date_part),
-        Whole::new("age", interval_type, age),
-        Whole::new("time_bucket", second_type, time_bucket),
-        Whole::new("timezone", timezone_type, timezone),
+        Whole::udf("date_trunc", second_type, date_trunc),
+        Whole::udf("date_part", part_type, date_part),
+        Whole::udf("age", interval_type, age),
+        Whole::udf("time_bucket", second_type, time_bucket),
+        Whole::udf("timezone", timezone_type, timezone),
     ];
     scalars.into_iter().map(Scalar::udf).chain(wholes).collect()
 }
@@ -172,24 +172,20 @@ fn map(moments: &Moments, mut of: impl FnMut(usize, i64) -> Result<i64>) -> Resu
     moments.ticks.iter().enumerate().map(one).collect()
 }
 
-/// The text in a row of an argument, lower case, None for NULL.
-fn word(array: &ArrayRef, row: usize) -> Result<Option<String>> {
-    if array.is_null(row) {
-        return Ok(None);
-    }
-    let array = cast(&array.slice(row, 1), &DataType::Utf8)?;
-    Ok(Some(array.as_string::<i32>().value(0).to_ascii_lowercase()))
+/// The one word that an argument is in every row, lower case; None for NULL.
+fn constant(array: &ArrayRef, name: &str) -> Result<Option<String>> {
+    Ok(constant_name(array, name)?.map(|word| word.to_ascii_lowercase()))
 }
 
-/// The one value that an argument has in every row, as a plan's literal.
-fn constant(array: &ArrayRef, name: &str) -> Result<Option<String>> {
-    let first = if array.is_empty() { None } else { word(array, 0)? };
-    for row in 1..array.len() {
-        if word(array, row)? != first {
-            return exec_err!("the first argument of {name} must be the same in every row");
-        }
+/// As [`constant`], with its letters as they are.
+fn constant_name(array: &ArrayRef, name: &str) -> Result<Option<String>> {
+    let array = cast(array, &DataType::Utf8)?;
+    let mut words = array.as_string::<i32>().iter();
+    let first = words.next().flatten();
+    if words.any(|word| word != first) {
+        return exec_err!("the unit and the zone of {name} must be the same in every row");
     }
-    Ok(first)
+    Ok(first.map(str::to_owned))
 }
 
 pub(super) fn civil(local_s: i64) -> Result<NaiveDateTime> {
@@ -215,7 +211,7 @@ fn date_trunc(call: &Call<'_>, args: &[ArrayRef], count: usize, of: &FieldRef) -
     }
     let moments = moments(call, &args[1])?;
     let zone = match args.get(2) {
-        Some(names) => match constant_name(names)? {
+        Some(names) => match constant_name(names, "date_trunc")? {
             Some(name) => TimeZone::parse(&name).map_err(external)?,
             None => return Ok(arrow::array::new_null_array(of.data_type(), count)),
         },
@@ -226,15 +222,6 @@ fn date_trunc(call: &Call<'_>, args: &[ArrayRef], count: usize, of: &FieldRef) -
     let per_second = moments.per_second;
     let ticks = map(&moments, |_, ticks| trunc(unit, zone, ticks, per_second))?;
     Ok(cast(&ticks, of.data_type())?)
-}
-
-/// As [`constant`], with its letters as they are.
-fn constant_name(array: &ArrayRef) -> Result<Option<String>> {
-    if array.is_empty() || array.is_null(0) {
-        return Ok(None);
-    }
-    let array = cast(&array.slice(0, 1), &DataType::Utf8)?;
-    Ok(Some(array.as_string::<i32>().value(0).to_owned()))
 }
 
 /// One moment cut to a unit (without its `s`).
@@ -533,14 +520,17 @@ fn timezone(call: &Call<'_>, args: &[ArrayRef], count: usize, of: &FieldRef) -> 
         return Ok(Arc::new(arrow::array::StringArray::from(vec![call.zone()?.name(); count])));
     };
     let moments = moments(call, values)?;
+    let zones = cast(zones, &DataType::Utf8)?;
+    let zones = zones.as_string::<i32>();
     let mut last: Option<(String, TimeZone)> = None;
     let mut zone_of = |row: usize| -> Result<Option<TimeZone>> {
-        let Some(name) = (if zones.is_null(row) { None } else { constant_name(&zones.slice(row, 1))? }) else {
+        if zones.is_null(row) {
             return Ok(None);
-        };
-        if last.as_ref().is_none_or(|(known, _)| *known != name) {
-            let zone = TimeZone::parse(&name).map_err(external)?;
-            last = Some((name, zone));
+        }
+        let name = zones.value(row);
+        if last.as_ref().is_none_or(|(known, _)| known != name) {
+            let zone = TimeZone::parse(name).map_err(external)?;
+            last = Some((name.to_owned(), zone));
         }
         Ok(last.as_ref().map(|(_, zone)| *zone))
     };

@@ -6,8 +6,9 @@ use std::hash::{Hash, Hasher};
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::Result;
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::scalar::ScalarValue;
 
@@ -29,7 +30,7 @@ pub(super) struct Whole {
 
 impl Whole {
     /// A function of any number of arguments; `returns` refuses what it does not take.
-    pub(super) fn new(name: &'static str, returns: Returns, body: Body) -> ScalarUDF {
+    pub(super) fn udf(name: &'static str, returns: Returns, body: Body) -> ScalarUDF {
         let any = [Signature::nullary(Volatility::Stable), Signature::variadic_any(Volatility::Stable)];
         let one_of = any.into_iter().map(|of| of.type_signature).collect();
         ScalarUDF::from(Self { name, returns, body, signature: Signature::one_of(one_of, Volatility::Stable) })
@@ -71,6 +72,14 @@ impl ScalarUDFImpl for Whole {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         (self.returns)(args.arg_fields)
+    }
+
+    /// Text as text is the text itself, so that a condition on it still reaches the scan.
+    fn simplify(&self, mut args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        if self.name == "pg_text" && args.len() == 1 && info.get_data_type(&args[0])? == DataType::Utf8 {
+            return Ok(ExprSimplifyResult::Simplified(args.swap_remove(0)));
+        }
+        Ok(ExprSimplifyResult::Original(args))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
