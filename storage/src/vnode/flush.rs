@@ -10,7 +10,6 @@ use bytes::Bytes;
 use model::{ColumnId, DataType, Suid};
 
 use crate::halt::Halt;
-use crate::kv::MetaBatch;
 use crate::vnode::keys::{PLAIN_BUCKET, bucket_of, bucket_range};
 use crate::vnode::memtable::{MemChunk, Memtable};
 use crate::vnode::merge::{Once, SeriesMerge, Source};
@@ -24,7 +23,7 @@ use crate::wal::Position;
 /// A memtable on its way to disk, and the state at its freeze.
 struct Frozen {
     memtable: Arc<Memtable>,
-    changes: MetaBatch,
+    changes: meta::Changes,
     position: Option<Position>,
     membership: Option<(Position, Bytes)>,
     clock: u64,
@@ -66,7 +65,7 @@ impl Vnode {
         fail::fail_point!("flush.sst_written", |_| std::process::abort());
         self.store.ingest(&files)?;
         fail::fail_point!("flush.ingested", |_| std::process::abort());
-        self.store.write_meta(frozen.changes)?;
+        self.store.write_meta(frozen.changes.encode())?;
         fail::fail_point!("flush.meta_written", |_| std::process::abort());
         let bytes: u64 = files.iter().map(|file| file.bytes).sum();
         metrics::counter!("storage_flushes_total").increment(1);

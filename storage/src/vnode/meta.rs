@@ -1,5 +1,8 @@
 //! The state as it is stored: what changed since the last flush goes into one batch, with the watermark.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use model::{DatabaseId, Precision, Suid, VgroupId};
 use serde::de::DeserializeOwned;
@@ -46,57 +49,74 @@ fn decode<T: DeserializeOwned>(place: &str, key: &[u8], bytes: &[u8]) -> Result<
         .map_err(|error| Halt::corrupt(format!("{place}: meta {}: {error}", String::from_utf8_lossy(&key[..1]))))
 }
 
+/// What changed since the last flush. Taking it is cheap, for it happens while nobody can write; [`Changes::encode`] is
+/// for later.
+pub(crate) struct Changes {
+    series: Vec<(u32, Option<Arc<Series>>)>,
+    tombstones: Vec<(Suid, Option<Arc<Tombstones>>)>,
+    row_ids: Vec<(Suid, Option<i64>)>,
+    dropped: BTreeSet<Suid>,
+    gaps: BTreeSet<Suid>,
+    retries: RetryChanges,
+    counters: Counters,
+}
+
 /// What changed since the last call, to be written when the rows of the same entries are on disk.
-pub(crate) fn take_changes(state: &mut State) -> MetaBatch {
-    let mut batch = MetaBatch::default();
+pub(crate) fn take_changes(state: &mut State) -> Changes {
     let dirty = std::mem::take(&mut state.dirty);
-    for sid in dirty.sids {
-        let key = keys::meta(b'S', &sid.to_be_bytes());
-        match state.by_sid(sid) {
-            Some(series) => batch.put(key, encode(&**series)),
-            None => batch.delete(key),
+    Changes {
+        series: dirty.sids.into_iter().map(|sid| (sid, state.by_sid(sid).cloned())).collect(),
+        tombstones: dirty.tombstones.into_iter().map(|suid| (suid, state.tombstones(suid))).collect(),
+        row_ids: dirty.row_ids.into_iter().map(|suid| (suid, state.row_ids.get(&suid).copied())).collect(),
+        dropped: dirty.dropped,
+        gaps: dirty.gaps,
+        retries: state.retries.take_changes(),
+        counters: counters(state),
+    }
+}
+
+impl Changes {
+    /// As one batch, with the watermark.
+    pub(crate) fn encode(self) -> MetaBatch {
+        let mut batch = MetaBatch::default();
+        for (sid, series) in self.series {
+            set(&mut batch, b'S', &sid.to_be_bytes(), series.as_deref());
         }
-    }
-    for suid in dirty.dropped {
-        batch.put(keys::meta(b'D', &suid.0.to_be_bytes()), Vec::new());
-    }
-    for suid in dirty.gaps {
-        batch.put(keys::meta(b'G', &suid.0.to_be_bytes()), Vec::new());
-    }
-    for suid in dirty.tombstones {
-        let key = keys::meta(b'T', &suid.0.to_be_bytes());
-        match state.tombstones(suid) {
-            Some(tombstones) => batch.put(key, encode(&*tombstones)),
-            None => batch.delete(key),
+        for suid in self.dropped {
+            batch.put(keys::meta(b'D', &suid.0.to_be_bytes()), Vec::new());
         }
-    }
-    for suid in dirty.row_ids {
-        let key = keys::meta(b'P', &suid.0.to_be_bytes());
-        match state.row_ids.get(&suid) {
-            Some(next) => batch.put(key, encode(next)),
-            None => batch.delete(key),
+        for suid in self.gaps {
+            batch.put(keys::meta(b'G', &suid.0.to_be_bytes()), Vec::new());
         }
+        for (suid, tombstones) in self.tombstones {
+            set(&mut batch, b'T', &suid.0.to_be_bytes(), tombstones.as_deref());
+        }
+        for (suid, next) in self.row_ids {
+            set(&mut batch, b'P', &suid.0.to_be_bytes(), next.as_ref());
+        }
+        put_retries(&mut batch, self.retries);
+        set(&mut batch, b'A', &[], Some(&self.counters));
+        batch
     }
-    put_retries(&mut batch, state.retries.take_changes());
-    batch.put(keys::meta(b'A', &[]), encode(&counters(state)));
-    batch
+}
+
+/// Sets a key, or removes it.
+fn set<T: Serialize>(batch: &mut MetaBatch, letter: u8, rest: &[u8], value: Option<&T>) {
+    let key = keys::meta(letter, rest);
+    match value {
+        Some(value) => batch.put(key, encode(value)),
+        None => batch.delete(key),
+    }
 }
 
 fn put_retries(batch: &mut MetaBatch, changes: RetryChanges) {
     for ((writer, seq), outcome) in changes.outcomes {
-        let mut key = keys::meta(b'R', &writer.to_be_bytes());
-        key.extend_from_slice(&seq.to_be_bytes());
-        match outcome {
-            Some(outcome) => batch.put(key, encode(&outcome)),
-            None => batch.delete(key),
-        }
+        let mut request = writer.to_be_bytes().to_vec();
+        request.extend_from_slice(&seq.to_be_bytes());
+        set(batch, b'R', &request, outcome.as_ref());
     }
     for (writer, floor) in changes.floors {
-        let key = keys::meta(b'W', &writer.to_be_bytes());
-        match floor {
-            Some(floor) => batch.put(key, encode(&floor)),
-            None => batch.delete(key),
-        }
+        set(batch, b'W', &writer.to_be_bytes(), floor.as_ref());
     }
 }
 
