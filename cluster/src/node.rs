@@ -6,7 +6,7 @@
 mod background;
 mod controller;
 mod service;
-mod start;
+pub(crate) mod start;
 mod status;
 
 use std::collections::BTreeMap;
@@ -97,7 +97,7 @@ impl Node {
     ///
     /// See [`StartError`].
     pub async fn start(world: World, settings: Settings) -> Result<Arc<Self>, StartError> {
-        start::start(world, settings).await
+        start::start(world, settings, None).await
     }
 
     /// The data plane, as sessions use it.

@@ -28,6 +28,8 @@ const NCHAR_MAX: u32 = 16_379;
 const COMMENT_BYTES: usize = 1024;
 /// Vgroups of one database.
 const VGROUPS_MAX: u32 = 1024;
+/// Replicas of the mnode group.
+pub(super) const MNODES_MAX: usize = 3;
 /// Replicas of one vgroup.
 const REPLICA_MAX: u8 = 5;
 

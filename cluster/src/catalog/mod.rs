@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use model::catalog::{CatalogChange, Database, Defined, Dnode, Mnode, User, Vgroup, View};
 use model::options::DatabaseOptions;
-use model::{Catalog, DatabaseId, Result, error, fail};
+use model::{Catalog, DatabaseId, DnodeId, Result, error, fail};
 
 /// Databases that are made of system tables.
 pub const SYSTEM_DATABASES: [&str; 3] = ["information_schema", "performance_schema", "pg_catalog"];
@@ -52,6 +52,10 @@ pub fn apply(catalog: &Catalog, change: &CatalogChange, stamp_ms: i64) -> Result
             next.next.writer += 1;
             Defined::Writer(writer)
         }
+        CatalogChange::CreateDnode { endpoint, support_vnodes } => {
+            create_dnode(&mut next, endpoint, *support_vnodes, stamp_ms)?
+        }
+        CatalogChange::CreateMnode { dnode } => create_mnode(&mut next, *dnode, stamp_ms)?,
     };
     Ok((next, defined))
 }
@@ -86,6 +90,33 @@ fn found(
         created_ms: stamp_ms,
     };
     catalog.users.insert(root.name.clone(), root);
+    Ok(Defined::Done)
+}
+
+fn create_dnode(catalog: &mut Catalog, endpoint: &str, support_vnodes: u32, stamp_ms: i64) -> Result<Defined> {
+    if catalog.dnodes.values().any(|dnode| dnode.endpoint == endpoint) {
+        fail!(DuplicateObject, "dnode \"{endpoint}\" already exists");
+    }
+    let id = catalog.next.dnode;
+    catalog.next.dnode = id.next();
+    let dnode = Dnode { id, endpoint: endpoint.to_owned(), support_vnodes, created_ms: stamp_ms };
+    catalog.dnodes.insert(id, dnode);
+    Ok(Defined::Done)
+}
+
+fn create_mnode(catalog: &mut Catalog, dnode: DnodeId, stamp_ms: i64) -> Result<Defined> {
+    if !catalog.dnodes.contains_key(&dnode) {
+        fail!(UndefinedObject, "dnode {} does not exist", dnode.0);
+    }
+    if catalog.mnodes.contains_key(&dnode) {
+        fail!(DuplicateObject, "dnode {} has an mnode already", dnode.0);
+    }
+    if catalog.mnodes.len() >= limits::MNODES_MAX {
+        fail!(ConfigurationLimitExceeded, "a cluster has at most {} mnodes", limits::MNODES_MAX);
+    }
+    let replica = catalog.next.replica;
+    catalog.next.replica += 1;
+    catalog.mnodes.insert(dnode, Mnode { replica, created_ms: stamp_ms });
     Ok(Defined::Done)
 }
 

@@ -115,6 +115,8 @@ impl Script {
                 CatalogChange::PutUser { user, create }
             }
             "drop-user" => CatalogChange::DropUser { name },
+            "create-dnode" => CatalogChange::CreateDnode { endpoint: name, support_vnodes: 8 },
+            "create-mnode" => CatalogChange::CreateMnode { dnode: DnodeId(name.parse()?) },
             "take-writer" => CatalogChange::TakeWriter,
             _ => return Ok(None),
         };
@@ -227,13 +229,6 @@ impl Runner for Script {
     fn run(&mut self, command: &Command, _context: &Context) -> Result<String, Box<dyn Error>> {
         if command.name == "show" {
             return Ok(self.show());
-        }
-        if command.name == "add-dnode" {
-            let id = self.catalog.next.dnode;
-            self.catalog.next.dnode = id.next();
-            let dnode = model::catalog::Dnode { id, endpoint: format!("{id}:6030"), support_vnodes: 8, created_ms: 0 };
-            self.catalog.dnodes.insert(DnodeId(id.0), dnode);
-            return Ok(String::new());
         }
         let change = self.change(command)?.ok_or_else(|| format!("unknown command {}", command.name))?;
         let before = self.catalog.clone();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use model::catalog::{CatalogChange, Defined};
 use model::options::{DatabaseOptions, FsyncPolicy};
-use model::{DnodeId, VgroupId};
+use model::{DnodeId, SqlState, VgroupId};
 use parking_lot::{Mutex, RwLock};
 use storage::Halt;
 use storage::files::{LogFiles, boot};
@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use super::{Node, StartError};
 use crate::hlc::Uids;
-use crate::raft::group::{Group, Lost, Parts};
+use crate::raft::group::{Group, Parts};
 use crate::raft::inbox::Inbox;
 use crate::raft::log_store::LogStore;
 use crate::raft::types::Member;
@@ -29,14 +29,19 @@ use crate::{Settings, World, mnode};
 /// How long a start waits for the mnode group.
 const LEADER_WAIT: Duration = Duration::from_secs(60);
 
-/// The replica id of the first mnode: the founder's catalog gives it out as the first one.
-const FIRST_REPLICA: u64 = 1;
-
-/// The dnode that founds a cluster.
-const FIRST_DNODE: DnodeId = DnodeId(1);
-
 /// A database that is there from the start, because every client of PostgreSQL expects it.
 const FIRST_DATABASE: &str = "postgres";
+
+/// Who a dnode is in its cluster.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity {
+    pub(crate) dnode: DnodeId,
+    /// Its replica of the mnode group.
+    pub(crate) mnode: u64,
+}
+
+/// The dnode that founds a cluster.
+const FOUNDER: Identity = Identity { dnode: DnodeId(1), mnode: 1 };
 
 /// Who this dnode is, and how the last run of it ended.
 pub(super) struct Boot {
@@ -45,12 +50,12 @@ pub(super) struct Boot {
 }
 
 impl Boot {
-    fn enter(files: &Arc<dyn LogFiles>, boot_id: &str) -> Result<Self, StartError> {
+    fn enter(files: &Arc<dyn LogFiles>, boot_id: &str, dnode: DnodeId) -> Result<Self, StartError> {
         let marks = boot::Boot::open(files.clone(), boot_id)?;
         if !marks.clean {
             tracing::info!(same_machine_boot = marks.same_machine_boot, "the last run did not end in order");
         }
-        Ok(Self { dnode: FIRST_DNODE, marks: Mutex::new(marks) })
+        Ok(Self { dnode, marks: Mutex::new(marks) })
     }
 
     /// Whether the log of a group may lack what was acknowledged under `policy`. Notes that it is used from now on.
@@ -142,17 +147,19 @@ fn open_wal(files: Arc<dyn LogFiles>) -> Result<(Wal, Recovery), StartError> {
     Ok((wal, recovery))
 }
 
-pub(super) async fn start(world: World, settings: Settings) -> Result<Arc<Node>, StartError> {
+/// Starts the founder, or another dnode that the catalog knows by `joined`.
+pub(crate) async fn start(world: World, settings: Settings, joined: Option<Identity>) -> Result<Arc<Node>, StartError> {
+    let identity = joined.unwrap_or(FOUNDER);
     check(&settings)?;
     let directory = settings.data_dir.clone();
     let lock = lock(&directory)?;
     let marks = world.disk.files(&directory.join("boot")).map_err(failed("make", &directory.join("boot")))?;
-    let boot = Boot::enter(&marks, &world.disk.boot_id()?)?;
+    let boot = Boot::enter(&marks, &world.disk.boot_id()?, identity.dnode)?;
     let wal_files = world.disk.files(&directory.join("wal")).map_err(failed("make", &directory.join("wal")))?;
     let opened = tokio::task::spawn_blocking(move || open_wal(wal_files)).await;
     let (wal, _recovery) = opened.map_err(|error| failed("open", &directory)(io::Error::other(error)))??;
     let env = world.disk.vnodes(&settings)?;
-    let (group, catalog) = open_mnode(&world, &settings, &wal, &marks).await?;
+    let (group, catalog) = open_mnode(&world, &settings, &wal, &marks, identity.mnode).await?;
     let (stop, _) = watch::channel(false);
     let (failure, _) = watch::channel(None);
     let node = Arc::new(Node {
@@ -179,6 +186,9 @@ pub(super) async fn start(world: World, settings: Settings) -> Result<Arc<Node>,
     });
     let own: Arc<dyn crate::peers::Service> = node.clone();
     node.world.network.serve(&node.settings.endpoint, Arc::downgrade(&own));
+    if joined.is_none() {
+        node.initialize().await?;
+    }
     node.found().await?;
     node.take_writer().await?;
     node.clear_leftovers().await?;
@@ -194,15 +204,16 @@ async fn open_mnode(
     settings: &Settings,
     wal: &Wal,
     marks: &Arc<dyn LogFiles>,
+    replica: u64,
 ) -> Result<(Arc<Group<mnode::Machine>>, mnode::Machine), StartError> {
     let directory = settings.data_dir.join("mnode");
     let files = world.disk.files(&directory).map_err(failed("make", &directory))?;
     let machine = mnode::Machine::open(files)?;
     // The mnode group always runs level 2, period 0: nothing it acknowledged can be lost, so it is never suspect.
-    let suspicion = Suspicion::load(marks.clone(), FIRST_REPLICA, false).map_err(failed("read", &directory))?;
+    let suspicion = Suspicion::load(marks.clone(), replica, false).map_err(failed("read", &directory))?;
     let parts = Parts {
         id: VgroupId::MNODE,
-        replica: FIRST_REPLICA,
+        replica,
         store: LogStore::open(wal, VgroupId::MNODE, FsyncPolicy::Always)?,
         machine: machine.clone(),
         network: world.network.clone(),
@@ -214,25 +225,28 @@ async fn open_mnode(
 }
 
 impl Node {
-    /// Waits for the mnode group, and founds the cluster if there is none.
-    async fn found(&self) -> Result<(), StartError> {
+    /// Makes the mnode group, if there is none yet.
+    async fn initialize(&self) -> Result<(), StartError> {
         let failed = |source| StartError::Io { what: "start the mnode group".to_owned(), source };
-        let own = Member { dnode: FIRST_DNODE, endpoint: self.settings.endpoint.clone() };
-        self.mnode.initialize(BTreeMap::from([(FIRST_REPLICA, own)])).await.map_err(failed)?;
+        let own = Member { dnode: FOUNDER.dnode, endpoint: self.settings.endpoint.clone() };
+        self.mnode.initialize(BTreeMap::from([(FOUNDER.mnode, own)])).await.map_err(failed)
+    }
+
+    /// Waits for the mnode group, and founds the cluster if there is none.
+    async fn found(self: &Arc<Self>) -> Result<(), StartError> {
+        let plane = self.plane();
         let wait = async {
             loop {
-                match self.mnode.barrier().await {
-                    Ok(_) => return Ok(()),
-                    Err(Lost::Stopped(why)) => {
-                        return Err(StartError::Damaged(format!("the mnode has stopped: {why}")));
-                    }
+                match plane.refresh().await {
+                    Ok(catalog) => return Ok(catalog),
+                    Err(error) if !self.mnode.running() => return Err(StartError::Damaged(error.to_string())),
                     Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
                 }
             }
         };
         let no_leader = |_| StartError::NoLeader("the mnode group has no leader".to_owned());
-        tokio::time::timeout(LEADER_WAIT, wait).await.map_err(no_leader)??;
-        if self.catalog().cluster_id == 0 {
+        let catalog = tokio::time::timeout(LEADER_WAIT, wait).await.map_err(no_leader)??;
+        if catalog.cluster_id == 0 {
             self.must_define(CatalogChange::Found {
                 cluster_id: self.world.randomness.id(),
                 endpoint: self.settings.endpoint.clone(),
@@ -259,16 +273,17 @@ impl Node {
     }
 
     /// A step of DDL that the start cannot do without.
-    async fn must_define(&self, change: CatalogChange) -> Result<Defined, StartError> {
-        match self.define(change).await {
-            Ok((Ok(defined), _)) => Ok(defined),
-            Ok((Err(refusal), _)) => Err(StartError::Setting(refusal.to_string())),
-            Err(lost) => Err(StartError::NoLeader(format!("the mnode group lost its leader: {lost:?}"))),
-        }
+    async fn must_define(self: &Arc<Self>, change: CatalogChange) -> Result<Defined, StartError> {
+        self.plane().define(change).await.map_err(|error| match error.state() {
+            SqlState::CannotConnectNow | SqlState::StatementCompletionUnknown => {
+                StartError::NoLeader(error.to_string())
+            }
+            _ => StartError::Setting(error.to_string()),
+        })
     }
 
     /// A number that no earlier run of any dnode has had.
-    async fn take_writer(&self) -> Result<(), StartError> {
+    async fn take_writer(self: &Arc<Self>) -> Result<(), StartError> {
         match self.must_define(CatalogChange::TakeWriter).await? {
             Defined::Writer(writer) => {
                 self.writer.store(writer, std::sync::atomic::Ordering::Release);
@@ -286,7 +301,6 @@ impl Node {
         }
         let options = DatabaseOptions { vgroups: 1, ..DatabaseOptions::default() };
         let create = CatalogChange::CreateDatabase { name: FIRST_DATABASE.to_owned(), options, if_not_exists: true };
-        let defined = self.plane().define(create).await;
-        defined.map(|_| ()).map_err(|error| StartError::NoLeader(error.to_string()))
+        self.must_define(create).await.map(|_| ())
     }
 }

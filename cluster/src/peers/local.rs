@@ -54,7 +54,7 @@ struct View {
 
 impl View {
     fn reach(&self, endpoint: &str) -> std::result::Result<Arc<dyn Service>, Unreachable> {
-        let unreachable = |why: &str| Unreachable { endpoint: endpoint.to_owned(), why: why.to_owned() };
+        let unreachable = |why: &str| Unreachable { endpoint: endpoint.to_owned(), why: why.to_owned(), sent: false };
         let links = self.network.0.read();
         if endpoint != self.own && (links.cut.contains(endpoint) || links.cut.contains(&self.own)) {
             return Err(unreachable("the link is cut"));
@@ -67,12 +67,13 @@ impl View {
 #[async_trait]
 impl Network for View {
     async fn call(&self, endpoint: &str, request: Request) -> std::result::Result<Response, Unreachable> {
-        let failed = |why: std::io::Error| Unreachable { endpoint: endpoint.to_owned(), why: why.to_string() };
+        let failed =
+            |why: std::io::Error| Unreachable { endpoint: endpoint.to_owned(), why: why.to_string(), sent: true };
         let service = self.reach(endpoint)?;
         let request: Request = decode(&encode(&request)).map_err(failed)?;
         let response = service.answer(request).await;
         // The link may have been cut while the other side was at work.
-        self.reach(endpoint)?;
+        self.reach(endpoint).map_err(|lost| Unreachable { sent: true, ..lost })?;
         decode(&encode(&response)).map_err(failed)
     }
 

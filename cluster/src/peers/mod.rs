@@ -184,7 +184,7 @@ pub struct PeerVnode {
     pub applied: u64,
 }
 
-/// A dnode that cannot be reached, or went away before it answered: whether the request had an effect is not known.
+/// A dnode that cannot be reached, or went away before it answered.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{endpoint} cannot be reached: {why}")]
 pub struct Unreachable {
@@ -192,6 +192,8 @@ pub struct Unreachable {
     pub endpoint: String,
     /// Why, for the log.
     pub why: String,
+    /// The request may have reached it, so that nobody knows whether it had an effect.
+    pub sent: bool,
 }
 
 /// The way to other dnodes.

@@ -76,7 +76,8 @@ impl Plane {
                         }
                         Ok(Response::NotLeader(_)) => {}
                         Ok(other) => return Err(unknown(&format!("{} answered {other:?}", leader.endpoint))),
-                        Err(unreachable) => return Err(unknown(&unreachable.to_string())),
+                        Err(unreachable) if unreachable.sent => return Err(unknown(&unreachable.to_string())),
+                        Err(_) => {}
                     }
                 }
                 Lost::NotLeader(_) => {}

@@ -75,7 +75,9 @@ impl Plane {
         if Instant::now() > deadline {
             return Err(self.no_leader(vgroup));
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        if !matches!(lost, Lost::NotLeader(Some(leader)) if leader.dnode != self.node.dnode()) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
         Ok(())
     }
 

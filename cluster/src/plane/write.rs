@@ -149,7 +149,8 @@ impl Plane {
             Ok(Response::NotLeader(_)) => Attempt::NotLed,
             Ok(Response::Failed(refusal)) => Attempt::Refused(refusal.into()),
             Ok(other) => Attempt::Unknown(format!("{} answered {other:?}", member.endpoint)),
-            Err(unreachable) => Attempt::Unknown(unreachable.to_string()),
+            Err(unreachable) if unreachable.sent => Attempt::Unknown(unreachable.to_string()),
+            Err(_) => Attempt::NotLed,
         }
     }
 }

@@ -252,6 +252,15 @@ where
         self.raft.trigger().transfer_leader(to).await.map_err(io::Error::other)
     }
 
+    /// Makes another replica a voter, once it has caught up.
+    #[cfg(test)]
+    pub(crate) async fn add_voter(&self, replica: u64, member: Member) -> io::Result<()> {
+        self.raft.add_learner(replica, member, true).await.map_err(io::Error::other)?;
+        let change = openraft::ChangeMembers::AddVoterIds(std::collections::BTreeSet::from([replica]));
+        self.raft.change_membership(change, true).await.map_err(io::Error::other)?;
+        Ok(())
+    }
+
     /// Answers a message of another replica.
     pub(crate) async fn answer(&self, call: RaftCall) -> io::Result<Vec<u8>> {
         let failed = |error: RaftError<Types>| io::Error::other(error);

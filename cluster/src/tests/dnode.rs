@@ -20,7 +20,7 @@ use crate::{Node, Settings, World};
 /// A start of the times that rows of these tests have: recent, so that KEEP leaves them.
 const START: i64 = 1_767_225_600_000;
 
-fn settings(directory: &std::path::Path) -> Settings {
+pub(super) fn settings(directory: &std::path::Path) -> Settings {
     Settings { data_dir: directory.to_owned(), worker_threads: 1, ..Settings::default() }
 }
 
@@ -29,7 +29,7 @@ async fn start(settings: &Settings) -> Arc<Node> {
     Node::start(world, settings.clone()).await.expect("the dnode starts")
 }
 
-async fn stop(node: Arc<Node>) {
+pub(super) async fn stop(node: Arc<Node>) {
     node.shutdown(Duration::from_secs(60)).await.expect("the dnode stops");
     drop(node);
 }
@@ -38,13 +38,18 @@ fn column(name: &str, data_type: DataType) -> Column {
     Column::new(ColumnId(0), name, data_type)
 }
 
-async fn create_database(plane: &dyn DataPlane, name: &str, options: DatabaseOptions) -> DatabaseId {
+pub(super) async fn create_database(plane: &dyn DataPlane, name: &str, options: DatabaseOptions) -> DatabaseId {
     let change = CatalogChange::CreateDatabase { name: name.to_owned(), options, if_not_exists: false };
     plane.define(change).await.expect("created");
     plane.catalog().database(name).expect("there").id
 }
 
-async fn create(plane: &dyn DataPlane, database: DatabaseId, name: &str, kind: RelationKind) -> Arc<Relation> {
+pub(super) async fn create(
+    plane: &dyn DataPlane,
+    database: DatabaseId,
+    name: &str,
+    kind: RelationKind,
+) -> Arc<Relation> {
     let tags = if kind == RelationKind::Super { vec![column("site", DataType::Varchar(16))] } else { Vec::new() };
     let key = if kind == RelationKind::Plain { DataType::Int } else { DataType::Timestamp };
     let change = CatalogChange::CreateRelation {
@@ -67,7 +72,7 @@ fn relation(plane: &dyn DataPlane, suid: Suid) -> Arc<Relation> {
 }
 
 /// `rows` rows of each table, one second apart, the value counting on.
-fn rows(relation: &Relation, tables: &[&str], from: i64, rows: i64) -> Change {
+pub(super) fn rows(relation: &Relation, tables: &[&str], from: i64, rows: i64) -> Change {
     let count = tables.len() as i64 * rows;
     let table = |name: &&str| {
         let create =
@@ -93,12 +98,12 @@ fn tag(relation: &Relation) -> ColumnId {
     relation.tags[0].id
 }
 
-async fn write(plane: &dyn DataPlane, database: DatabaseId, change: Change) -> model::Result<Effect> {
+pub(super) async fn write(plane: &dyn DataPlane, database: DatabaseId, change: Change) -> model::Result<Effect> {
     plane.write(WriteBatch { database, changes: vec![change] }).await?.total()
 }
 
 /// All rows of a relation as (table, key, value), sorted.
-async fn read(plane: &dyn DataPlane, relation: &Arc<Relation>) -> Vec<(String, i64, f64)> {
+pub(super) async fn read(plane: &dyn DataPlane, relation: &Arc<Relation>) -> Vec<(String, i64, f64)> {
     let catalog = plane.catalog();
     let (database, _) = catalog.relation(relation.suid).expect("there");
     let mut found = Vec::new();

@@ -307,6 +307,18 @@ pub enum CatalogChange {
     },
     /// Takes a writer incarnation: the number is in the reply.
     TakeWriter,
+    /// CREATE DNODE: authorises a server process.
+    CreateDnode {
+        /// `host:port` of its internal port.
+        endpoint: String,
+        /// Most vnodes that it may carry.
+        support_vnodes: u32,
+    },
+    /// CREATE MNODE: gives a dnode a replica of the mnode group, which its membership is to follow.
+    CreateMnode {
+        /// Which dnode.
+        dnode: DnodeId,
+    },
 }
 
 /// One ALTER of a relation.
