@@ -30,6 +30,7 @@ pub(super) async fn run(node: Arc<Node>) {
     round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ages = BTreeMap::new();
     let mut expired = None;
+    let mut compared = BTreeMap::new();
     let mut stored = node.catalog().index;
     loop {
         tokio::select! {
@@ -44,11 +45,11 @@ pub(super) async fn run(node: Arc<Node>) {
         if expired.is_none_or(|expired: Instant| expired.elapsed() > EXPIRY) {
             expired = Some(Instant::now());
             for replica in &replicas {
-                drop_forgotten(&node, replica).await;
                 report("drop expired buckets", replica.id(), node.maintain(replica.id(), Maintenance::Trim).await);
             }
         }
         for replica in &replicas {
+            drop_forgotten(&node, replica, &mut compared).await;
             if let Err(error) = replica.group.clear_suspicion(&node.world.network).await {
                 tracing::warn!(vgroup = %replica.id(), %error, "a suspect replica cannot be cleared yet");
             }
@@ -88,15 +89,21 @@ async fn look_after(node: &Arc<Node>) -> bool {
     true
 }
 
-/// Drops the tables of relations that the catalog has dropped: a crash may have come between the two.
-async fn drop_forgotten(node: &Arc<Node>, replica: &Replica) {
-    let Ok(vnode) = replica.shard.vnode() else { return };
+/// Drops the tables of relations that the catalog has dropped: a crash may have come between the two. Looks once in
+/// each term and at each catalog, when all that older terms said is applied.
+async fn drop_forgotten(node: &Arc<Node>, replica: &Replica, compared: &mut BTreeMap<VgroupId, (u64, u64)>) {
     let catalog = node.catalog();
+    let Some(term) = replica.group.leading_term() else { return };
+    if compared.get(&replica.id()) == Some(&(term, catalog.index)) || replica.ready().await.is_err() {
+        return;
+    }
+    let Ok(vnode) = replica.shard.vnode() else { return };
     let Some(vgroup) = catalog.vgroups.get(&replica.id()) else { return };
     let gone = |suid: &model::Suid| *suid < catalog.next.suid && catalog.relation(*suid).is_none();
     let suids: Vec<model::Suid> = vnode.relations().into_iter().filter(gone).collect();
     drop(vnode);
-    if suids.is_empty() || !replica.group.is_leader() {
+    if suids.is_empty() {
+        compared.insert(replica.id(), (term, catalog.index));
         return;
     }
     tracing::info!(vgroup = %replica.id(), ?suids, "dropping what is left of dropped tables");

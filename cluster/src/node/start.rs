@@ -301,6 +301,13 @@ impl Node {
         }
         let options = DatabaseOptions { vgroups: 1, ..DatabaseOptions::default() };
         let create = CatalogChange::CreateDatabase { name: FIRST_DATABASE.to_owned(), options, if_not_exists: true };
-        self.must_define(create).await.map(|_| ())
+        match self.must_define(create).await {
+            // It is in the catalog; its leader comes when it comes.
+            Err(StartError::NoLeader(why)) if self.catalog().database(FIRST_DATABASE).is_some() => {
+                tracing::warn!(why, database = FIRST_DATABASE, "a new database has no leader yet");
+                Ok(())
+            }
+            defined => defined.map(|_| ()),
+        }
     }
 }

@@ -166,9 +166,14 @@ async fn one_dnode_keeps_everything_over_restarts() {
     drop(node);
     let node = start(&settings).await;
     assert_eq!(read(&*node.plane(), &meters).await, more);
-    let Reply::Status(status) = node.plane().admin(Command::Status).await.expect("status") else { panic!() };
-    assert_eq!(status.vnodes.len(), 3);
-    assert!(status.vnodes.iter().all(|vnode| vnode.role == "leader" && vnode.restored));
+    let status = loop {
+        let Reply::Status(status) = node.plane().admin(Command::Status).await.expect("status") else { panic!() };
+        assert_eq!(status.vnodes.len(), 3);
+        if status.vnodes.iter().all(|vnode| vnode.role == "leader" && vnode.restored) {
+            break status;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
     assert_eq!(status.vnodes.iter().map(|vnode| vnode.tables).sum::<u64>(), 6);
     stop(node).await;
 }
@@ -297,6 +302,12 @@ async fn what_a_crash_left_half_done_is_finished() {
         let replicas = vgroups.iter().filter_map(|vgroup| node.replica(*vgroup));
         replicas.filter_map(|replica| replica.shard.vnode().ok()).map(|vnode| vnode.relations().len()).sum::<usize>()
     };
+    for vgroup in &vgroups {
+        let replica = node.replica(*vgroup).expect("here");
+        while replica.ready().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
     while left() > 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -340,7 +351,7 @@ impl crate::world::Disk for FailingLog {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_nobody_knows_of_is_40003_and_the_next_ones_are_refused() {
     let directory = tempfile::tempdir().expect("a directory");
-    let settings = Settings { leader_wait_ms: 300, ..settings(directory.path()) };
+    let settings = Settings { leader_wait_ms: 5_000, ..settings(directory.path()) };
     let disk = Arc::new(FailingLog::default());
     let world = World { disk: disk.clone(), ..World::in_process(&settings, &LocalNetwork::new()) };
     let node = Node::start(world.clone(), settings.clone()).await.expect("starts");

@@ -62,7 +62,7 @@ impl Replica {
     }
 
     /// Waits, once for each term, until all that earlier leaders committed is applied here.
-    async fn ready(&self) -> Result<(), Lost> {
+    pub(crate) async fn ready(&self) -> Result<(), Lost> {
         let Some(term) = self.group.leading_term() else {
             return Err(Lost::NotLeader(self.group.leader()));
         };
