@@ -147,7 +147,7 @@ impl Vnode {
                 let wanted = Arc::clone(&wanted);
                 sources.push(Box::new(RunSource { run: Arc::clone(run), blocks: blocks.into_iter(), wanted }));
             }
-            writer.relation(*suid, &wanted.columns, SeriesMerge::new(sources)?)?;
+            writer.relation(*suid, &wanted.columns, SeriesMerge::new(sources))?;
         }
         let run = match writer.finish()? {
             Some((file, header)) => {

@@ -161,7 +161,7 @@ impl Vnode {
                 tombstones: relation.tombstones.clone(),
             };
             let sources = chunk_sources(chunks, &wanted);
-            writer.relation(*suid, &wanted.columns, SeriesMerge::new(sources)?)?;
+            writer.relation(*suid, &wanted.columns, SeriesMerge::new(sources))?;
         }
         let Some((file, header)) = writer.finish()? else { return Ok(None) };
         Ok(Some((file, Run::new(place, header, &self.store, self.env.headers(), &self.place()))))

@@ -15,6 +15,9 @@ const SLICE_ROWS_MIN: usize = 1024;
 
 /// Gives segments that ascend by (sid, key), each behind the one before.
 pub(crate) trait Source: Send {
+    /// A place at or before the first row of the next segment; None at the end. Costs nothing.
+    fn bound(&self) -> Option<(u32, i64)>;
+
     /// The next segment.
     fn next(&mut self) -> Result<Option<Arc<Segment>>, Halt>;
 }
@@ -23,6 +26,10 @@ pub(crate) trait Source: Send {
 pub(crate) struct Once(pub(crate) Option<Arc<Segment>>);
 
 impl Source for Once {
+    fn bound(&self) -> Option<(u32, i64)> {
+        self.0.as_ref().map(|segment| segment.place(0))
+    }
+
     fn next(&mut self) -> Result<Option<Arc<Segment>>, Halt> {
         Ok(self.0.take())
     }
@@ -127,29 +134,27 @@ impl Version {
 
 struct Cursor {
     source: Box<dyn Source>,
-    segment: Arc<Segment>,
+    /// Read when its bound is due, so that few are in memory at a time.
+    segment: Option<Arc<Segment>>,
     row: usize,
 }
 
 /// Merges sources by (sid, key).
 pub(crate) struct SeriesMerge {
-    cursors: Vec<Option<Cursor>>,
-    /// Next row of each cursor.
+    cursors: Vec<Cursor>,
+    /// The next row of each cursor, or the bound of a segment that is not read yet.
     heads: BinaryHeap<Reverse<((u32, i64), usize)>>,
 }
 
 impl SeriesMerge {
     /// Of sources from oldest to newest.
-    pub(crate) fn new(sources: Vec<Box<dyn Source>>) -> Result<Self, Halt> {
+    pub(crate) fn new(sources: Vec<Box<dyn Source>>) -> Self {
         let mut merge = Self { cursors: Vec::with_capacity(sources.len()), heads: BinaryHeap::new() };
-        for mut source in sources {
-            let cursor = source.next()?.map(|segment| Cursor { source, segment, row: 0 });
-            if let Some(cursor) = &cursor {
-                merge.heads.push(Reverse((cursor.segment.place(0), merge.cursors.len())));
-            }
-            merge.cursors.push(cursor);
+        for (at, source) in sources.into_iter().enumerate() {
+            merge.heads.extend(source.bound().map(|bound| Reverse((bound, at))));
+            merge.cursors.push(Cursor { source, segment: None, row: 0 });
         }
-        Ok(merge)
+        merge
     }
 
     /// The next rows: at most `rows`, none at the end.
@@ -157,14 +162,20 @@ impl SeriesMerge {
         let mut picks = Picks::default();
         let mut versions = Vec::new();
         while picks.rows < rows {
-            let Some(Reverse((place, at))) = self.heads.pop() else { break };
+            let Some(Reverse((place, at))) = self.heads.peek().copied() else { break };
+            if self.cursors[at].segment.is_none() {
+                self.load_until(place)?;
+                continue;
+            }
+            self.heads.pop();
+            self.load_until(place)?;
             let next = self.heads.peek().map(|Reverse((place, _))| *place);
             if next == Some(place) || self.repeats(at) {
                 self.take_row(place, at, &mut versions)?;
                 picks.row(&mut versions);
                 versions.clear();
             } else {
-                self.take_span(at, next, rows - picks.rows, &mut picks)?;
+                self.take_span(at, next, rows - picks.rows, &mut picks);
                 // One long span is handed on as a slice, without a copy.
                 if picks.items.len() == 1 && picks.rows >= SLICE_ROWS_MIN {
                     break;
@@ -174,28 +185,48 @@ impl SeriesMerge {
         Ok(picks)
     }
 
-    fn cursor(&mut self, at: usize) -> &mut Cursor {
-        self.cursors[at].as_mut().expect("a cursor with a head is open")
+    /// Reads every segment that may have a row at or before `place`.
+    fn load_until(&mut self, place: (u32, i64)) -> Result<(), Halt> {
+        while let Some(Reverse((bound, at))) = self.heads.peek().copied() {
+            if bound > place || self.cursors[at].segment.is_some() {
+                break;
+            }
+            self.heads.pop();
+            let cursor = &mut self.cursors[at];
+            if let Some(segment) = cursor.source.next()? {
+                self.heads.push(Reverse((segment.place(0), at)));
+                cursor.segment = Some(segment);
+                cursor.row = 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// The segment and row of a cursor.
+    fn here(&self, at: usize) -> (Arc<Segment>, usize) {
+        let cursor = &self.cursors[at];
+        let segment = cursor.segment.as_ref().expect("a cursor that gives rows has a segment");
+        (Arc::clone(segment), cursor.row)
     }
 
     /// Whether the head of a cursor has the same place as the row behind it.
-    fn repeats(&mut self, at: usize) -> bool {
-        let cursor = self.cursor(at);
-        !cursor.segment.repeats.is_empty() && cursor.segment.repeats.binary_search(&(cursor.row as u32)).is_ok()
+    fn repeats(&self, at: usize) -> bool {
+        let cursor = &self.cursors[at];
+        let repeats = cursor.segment.as_ref().map_or(&[][..], |segment| &segment.repeats);
+        !repeats.is_empty() && repeats.binary_search(&(cursor.row as u32)).is_ok()
     }
 
     /// All versions of the row at `place`, which is at the head of cursor `at` and perhaps of others.
     fn take_row(&mut self, place: (u32, i64), at: usize, versions: &mut Vec<Version>) -> Result<(), Halt> {
         let mut at = at;
         loop {
-            let cursor = self.cursor(at);
-            let segment = Arc::clone(&cursor.segment);
-            let mut row = cursor.row;
+            let (segment, mut row) = self.here(at);
             while row < segment.rows() && segment.place(row) == place {
                 versions.push(Version { segment: Arc::clone(&segment), row, source: at, slot: at });
                 row += 1;
             }
-            self.advance(at, row)?;
+            self.advance(at, row);
+            self.load_until(place)?;
             match self.heads.peek() {
                 Some(Reverse((other, next))) if *other == place => at = *next,
                 _ => return Ok(()),
@@ -205,9 +236,8 @@ impl SeriesMerge {
     }
 
     /// Rows of one cursor up to the next head of another one.
-    fn take_span(&mut self, at: usize, next: Option<(u32, i64)>, rows: usize, picks: &mut Picks) -> Result<(), Halt> {
-        let cursor = self.cursor(at);
-        let (segment, start) = (Arc::clone(&cursor.segment), cursor.row);
+    fn take_span(&mut self, at: usize, next: Option<(u32, i64)>, rows: usize, picks: &mut Picks) {
+        let (segment, start) = self.here(at);
         let repeat = segment.repeats.partition_point(|row| (*row as usize) < start);
         let stop = segment.repeats.get(repeat).map_or(segment.rows(), |row| *row as usize);
         let stop = stop.min(start + rows).max(start + 1);
@@ -216,29 +246,21 @@ impl SeriesMerge {
             Some(next) => gallop(start + 1, stop, |row| segment.place(row) < next),
         };
         picks.span(at, &segment, start, end - start);
-        self.advance(at, end)
+        self.advance(at, end);
     }
 
-    /// Moves a cursor to `row`, and to the next segment when this one is used up.
-    fn advance(&mut self, at: usize, row: usize) -> Result<(), Halt> {
-        let cursor = self.cursor(at);
+    /// Moves a cursor to `row`, and to the bound of the next segment when this one is used up.
+    fn advance(&mut self, at: usize, row: usize) {
+        let cursor = &mut self.cursors[at];
         cursor.row = row;
-        if row == cursor.segment.rows() {
-            match cursor.source.next()? {
-                Some(segment) => {
-                    cursor.segment = segment;
-                    cursor.row = 0;
-                }
-                None => {
-                    self.cursors[at] = None;
-                    return Ok(());
-                }
+        let place = match &cursor.segment {
+            Some(segment) if row < segment.rows() => Some(segment.place(row)),
+            _ => {
+                cursor.segment = None;
+                cursor.source.bound()
             }
-        }
-        let cursor = self.cursor(at);
-        let place = cursor.segment.place(cursor.row);
-        self.heads.push(Reverse((place, at)));
-        Ok(())
+        };
+        self.heads.extend(place.map(|place| Reverse((place, at))));
     }
 }
 

@@ -81,7 +81,7 @@ impl Vnode {
         let view = self.view(suid);
         let series = series.unwrap_or_else(|| view.all_series());
         let wanted = Wanted { columns: Vec::new(), series, range, tombstones: view.tombstones.clone() };
-        let mut merge = SeriesMerge::new(view.sources(&Arc::new(wanted), &[], &[])?)?;
+        let mut merge = SeriesMerge::new(view.sources(&Arc::new(wanted), &[], &[])?);
         let mut counted = 0;
         loop {
             let picks = merge.next(BATCH_ROWS_MAX)?;

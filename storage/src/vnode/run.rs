@@ -231,6 +231,11 @@ pub(crate) struct RunSource {
 }
 
 impl crate::vnode::merge::Source for RunSource {
+    fn bound(&self) -> Option<(u32, i64)> {
+        let (sid, key) = self.blocks.as_slice().first()?.first();
+        Some((sid, key.max(self.wanted.range.min)))
+    }
+
     fn next(&mut self) -> Result<Option<Arc<Segment>>, Halt> {
         for block in self.blocks.by_ref() {
             if let Some(segment) = self.run.read(&block, &self.wanted)? {

@@ -301,7 +301,7 @@ fn start_merge(
     let empty =
         TimeRange::is_empty(wanted.range) || matches!(&wanted.series, SeriesFilter::Set(sids) if sids.is_empty());
     if empty {
-        return Ok(Merge::Series(SeriesMerge::new(Vec::new())?));
+        return Ok(Merge::Series(SeriesMerge::new(Vec::new())));
     }
     let by_series = match order {
         Order::Any | Order::SeriesTime => true,
@@ -311,7 +311,7 @@ fn start_merge(
     };
     if by_series {
         let sources = prepared.view.sources(wanted, filters, more)?;
-        return Ok(Merge::Series(SeriesMerge::new(sources)?));
+        return Ok(Merge::Series(SeriesMerge::new(sources)));
     }
     let descending = order == Order::TimeDescending;
     let pieces = prepared.view.pieces(wanted, filters, more, descending)?;
