@@ -6,20 +6,22 @@ use bytes::{BufMut, BytesMut};
 use datafusion::arrow::array::RecordBatch;
 use model::Result;
 
-use super::{RowEncoder, ValueSettings};
+use super::{BatchEncoder, RowEncoder, ValueSettings};
 use crate::copy::{CopyFormat, ForceQuote};
 use crate::pgtype::PgType;
 
 /// The first bytes of binary COPY data, with no flags and no header extension.
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
-/// Writes rows as the data of COPY TO, one piece per row, each ready to be the body of a CopyData message.
+/// Writes rows as the data of COPY TO, each row ready to be the body of a CopyData message.
 pub struct CopyEncoder {
     names: Vec<String>,
     format: CopyFormat,
     rows: RowEncoder,
     /// Columns that CSV always quotes.
     quoted: Vec<bool>,
+    /// The value being written, before it is escaped.
+    value: BytesMut,
 }
 
 impl CopyEncoder {
@@ -37,6 +39,7 @@ impl CopyEncoder {
             quoted: columns.iter().map(|(name, _)| forced(name)).collect(),
             rows: RowEncoder::new(columns.iter().map(|(_, pg_type)| (*pg_type, binary)).collect(), settings),
             format,
+            value: BytesMut::new(),
         }
     }
 
@@ -81,53 +84,44 @@ impl CopyEncoder {
         }
     }
 
-    /// Calls `piece` with the data of each row in turn.
+    /// Prepares one batch for [`CopyEncoder::row`].
     ///
     /// # Errors
     ///
-    /// Those of the values, and those of `piece`.
-    pub fn batch(&self, batch: &RecordBatch, mut piece: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let encoder = self.rows.batch(batch)?;
-        let (mut line, mut value) = (BytesMut::new(), BytesMut::new());
-        for row in 0..batch.num_rows() {
-            line.clear();
-            match &self.format {
-                CopyFormat::Binary => encoder.data_row(row, &mut line)?,
-                CopyFormat::Text { delimiter, null, .. } => {
-                    for (nth, column) in encoder.columns().iter().enumerate() {
-                        if nth > 0 {
-                            line.put_u8(*delimiter);
-                        }
-                        if column.is_null(row) {
-                            line.put_slice(null.as_bytes());
-                        } else {
-                            value.clear();
-                            column.put(row, &mut value)?;
-                            put_escaped(&mut line, &value, *delimiter);
-                        }
-                    }
-                    line.put_u8(b'\n');
-                }
-                CopyFormat::Csv { delimiter, null, quote, escape, .. } => {
-                    let alone = self.names.len() == 1;
-                    for (nth, column) in encoder.columns().iter().enumerate() {
-                        if nth > 0 {
-                            line.put_u8(*delimiter);
-                        }
-                        if column.is_null(row) {
-                            line.put_slice(null.as_bytes());
-                        } else {
-                            value.clear();
-                            column.put(row, &mut value)?;
-                            let force = self.quoted[nth];
-                            put_csv(&mut line, &value, *delimiter, *quote, *escape, null, force, alone);
-                        }
-                    }
-                    line.put_u8(b'\n');
-                }
+    /// As [`RowEncoder::batch`].
+    pub fn batch(&self, batch: &RecordBatch) -> Result<BatchEncoder> {
+        self.rows.batch(batch)
+    }
+
+    /// Appends the data of one row.
+    ///
+    /// # Errors
+    ///
+    /// As [`BatchEncoder::data_row`].
+    pub fn row(&mut self, batch: &BatchEncoder, row: usize, out: &mut BytesMut) -> Result<()> {
+        let (delimiter, null) = match &self.format {
+            CopyFormat::Binary => return batch.data_row(row, out),
+            CopyFormat::Text { delimiter, null, .. } | CopyFormat::Csv { delimiter, null, .. } => (*delimiter, null),
+        };
+        for (nth, column) in batch.columns().iter().enumerate() {
+            if nth > 0 {
+                out.put_u8(delimiter);
             }
-            piece(&line)?;
+            if column.is_null(row) {
+                out.put_slice(null.as_bytes());
+                continue;
+            }
+            self.value.clear();
+            column.put(row, &mut self.value)?;
+            match &self.format {
+                CopyFormat::Csv { quote, escape, .. } => {
+                    let alone = self.names.len() == 1;
+                    put_csv(out, &self.value, delimiter, *quote, *escape, null, self.quoted[nth], alone);
+                }
+                _ => put_escaped(out, &self.value, delimiter),
+            }
         }
+        out.put_u8(b'\n');
         Ok(())
     }
 }

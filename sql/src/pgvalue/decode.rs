@@ -518,7 +518,7 @@ fn numeric_binary(bytes: &[u8]) -> Result<ScalarValue> {
 fn array_binary(pg_type: PgType, bytes: &[u8]) -> Result<ScalarValue> {
     let bad = || bad_binary(pg_type);
     let mut rest = bytes;
-    let mut word = |rest: &mut &[u8]| -> Result<i32> {
+    let word = |rest: &mut &[u8]| -> Result<i32> {
         let (head, tail) = rest.split_first_chunk::<4>().ok_or_else(bad)?;
         *rest = tail;
         Ok(i32::from_be_bytes(*head))
