@@ -1,2 +1,5 @@
-//! Placeholder.
+//! The process: the binary `marigraph`.
+
+mod wire;
+
 fn main() {}

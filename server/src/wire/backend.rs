@@ -1,0 +1,79 @@
+//! What the wire asks of the rest of the process: who may log in, and a session that runs statements.
+//!
+//! The protocol is written against these two traits so that its tests need no cluster. [`super::engine`] implements
+//! them with `sql` and the catalog.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use model::Result;
+use model::catalog::User;
+use sql::copy::CopyIn;
+use sql::pgtype::PgType;
+use sql::pgvalue::ValueSettings;
+use sql::session::{Login, Notice, Outcome, OutputColumn, Parameter, TransactionStatus};
+
+/// Where sessions come from.
+#[async_trait]
+pub(crate) trait Backend: Send + Sync + 'static {
+    /// What a connection talks to.
+    type Session: WireSession;
+
+    /// The user of this name.
+    fn user(&self, name: &str) -> Option<User>;
+
+    /// A session for an authenticated user.
+    async fn open(&self, login: Login) -> Result<Self::Session>;
+}
+
+/// What a prepared statement takes and gives.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    /// Types of its parameters.
+    pub(crate) parameters: Vec<PgType>,
+    /// Columns of its result; None if it gives none.
+    pub(crate) columns: Option<Arc<[OutputColumn]>>,
+}
+
+/// One client's session. Every future may be dropped at any await: the statement is then cancelled.
+#[async_trait]
+pub(crate) trait WireSession: Send {
+    /// One statement of a query text.
+    type Parsed: Send;
+    /// A statement with its parameters' types settled.
+    type Prepared: Send + Sync + 'static;
+
+    /// The statements of a query text; none if it holds only spaces and comments.
+    fn parse(&mut self, text: &str) -> Result<Vec<Self::Parsed>>;
+    /// Settles types; `types` are the oids that the client gave, 0 for unknown.
+    async fn prepare(&mut self, parsed: Self::Parsed, types: &[u32]) -> Result<Self::Prepared>;
+    /// What a prepared statement takes and gives.
+    fn shape(&self, prepared: &Self::Prepared) -> Shape;
+    /// Runs it.
+    async fn execute(&mut self, prepared: &Self::Prepared, parameters: Vec<Parameter>) -> Result<Outcome>;
+    /// Ends a COPY FROM whose data is complete; gives its command tag.
+    async fn finish_copy(&mut self, copy: CopyIn) -> Result<String>;
+
+    /// Several statements that follow are one transaction, unless they say otherwise.
+    async fn begin_implicit(&mut self) -> Result<()>;
+    /// Ends what [`WireSession::begin_implicit`] began: commits if `ok`.
+    async fn end_implicit(&mut self, ok: bool) -> Result<()>;
+    /// A statement failed or was cancelled: an open transaction block has failed.
+    fn fail(&mut self);
+
+    /// Where the session stands.
+    fn status(&self) -> TransactionStatus;
+    /// How values are printed.
+    fn settings(&self) -> Arc<ValueSettings>;
+    /// `statement_timeout`; none if zero.
+    fn statement_timeout(&self) -> Option<Duration>;
+    /// All parameters that are reported to the client, after the start of the session.
+    fn reported(&self) -> Vec<(String, String)>;
+    /// The reported parameters that changed since the last call.
+    fn take_parameter_changes(&mut self) -> Vec<(String, String)>;
+    /// Messages beside the result since the last call.
+    fn take_notices(&mut self) -> Vec<Notice>;
+    /// Columns of the SQL cursor of this name, for Describe of a portal.
+    fn cursor(&self, name: &str) -> Option<Arc<[OutputColumn]>>;
+}
