@@ -1,5 +1,73 @@
-//! The process: the binary `marigraph`.
+//! The process: the binary `marigraph`. It reads the configuration, starts a dnode and the language over it, and lets
+//! PostgreSQL clients in.
+//!
+//! Start reading at [`process::run`]; [`wire`] is the protocol, the only home of pgwire.
 
+mod cli;
+mod config;
+mod http;
+mod process;
 mod wire;
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command, Options};
+use config::Config;
+
+/// Bad configuration, a port in use, a data directory that cannot be used.
+const CANNOT_START: u8 = 2;
+/// DataFusion plans deep expressions by recursion.
+const STACK_BYTES: usize = 8 << 20;
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve(options) => effective(options).map_or_else(|code| code, serve),
+        Command::Config(options) => effective(options).map_or_else(
+            |code| code,
+            |config| {
+                print!("{}", config.print());
+                ExitCode::SUCCESS
+            },
+        ),
+    }
+}
+
+/// The effective configuration, or an exit code after every problem was told.
+fn effective(options: Options) -> Result<Config, ExitCode> {
+    let loaded = options.layers().map_err(|problem| vec![problem]).and_then(|layers| config::load(&layers));
+    loaded.map_err(|problems| {
+        for problem in problems {
+            eprintln!("marigraph: {problem}");
+        }
+        ExitCode::from(CANNOT_START)
+    })
+}
+
+fn serve(config: Config) -> ExitCode {
+    let filter = config.log.parse::<tracing_subscriber::EnvFilter>().unwrap_or_default();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    std::panic::set_hook(Box::new(|panic| {
+        let trace = std::backtrace::Backtrace::force_capture();
+        tracing::error!("{panic}\n{trace}");
+    }));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK_BYTES).build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(fault) => {
+            eprintln!("marigraph: cannot start threads: {fault}");
+            return ExitCode::from(CANNOT_START);
+        }
+    };
+    let done = runtime.block_on(process::run(config));
+    // Whatever still runs has nothing left to lose: the log is synced.
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            eprintln!("marigraph: {fault}");
+            ExitCode::from(CANNOT_START)
+        }
+    }
+}

@@ -66,6 +66,16 @@ impl Login {
     }
 }
 
+/// What is stored of a password.
+pub(crate) fn verifier(password: &str) -> Result<ScramVerifier> {
+    if password.is_empty() {
+        fail!(InvalidParameterValue, "a password must not be empty");
+    }
+    let salt: [u8; 16] = rand::random();
+    let salted_password = gen_salted_password(password, &salt, SCRAM_ITERATIONS);
+    Ok(ScramVerifier { iterations: SCRAM_ITERATIONS as u32, salt: salt.to_vec(), salted_password })
+}
+
 /// A verifier that no password fits.
 fn unknown(name: &str) -> ScramVerifier {
     let key: String = UNKNOWN.iter().map(|byte| format!("{byte:02x}")).collect();

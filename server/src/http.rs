@@ -1,0 +1,67 @@
+//! `/health` and `/metrics` on the HTTP port.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use cluster::Node;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::wire::Phase;
+
+/// What the pages are made of.
+#[derive(Clone)]
+pub(crate) struct Pages {
+    pub(crate) node: Arc<Node>,
+    pub(crate) metrics: PrometheusHandle,
+    pub(crate) phase: watch::Receiver<Phase>,
+}
+
+/// Answers until the task is dropped.
+pub(crate) async fn serve(listener: TcpListener, pages: Pages) -> std::io::Result<()> {
+    let router = Router::new().route("/health", get(health)).route("/metrics", get(metrics_page)).with_state(pages);
+    axum::serve(listener, router).await
+}
+
+/// 200 while serving, 503 while stopping or without a leader.
+async fn health(State(pages): State<Pages>) -> impl IntoResponse {
+    let status = pages.node.status().await;
+    let stopping = *pages.phase.borrow() > Phase::Serving;
+    let led = status.mnodes.iter().any(|mnode| mnode.role == "leader");
+    let (code, word) = match (stopping, led) {
+        (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "no leader"),
+        (false, true) => (StatusCode::OK, "ok"),
+    };
+    let body = serde_json::json!({
+        "status": word,
+        "version": env!("CARGO_PKG_VERSION"),
+        "dnode": status.dnode.0,
+        "dnodes": status.dnodes.len(),
+        "vnodes": status.vnodes.len(),
+    });
+    (code, Json(body))
+}
+
+/// Prometheus text.
+async fn metrics_page(State(pages): State<Pages>) -> impl IntoResponse {
+    let status = pages.node.status().await;
+    metrics::gauge!("marigraph_vnodes").set(status.vnodes.len() as f64);
+    for vnode in &status.vnodes {
+        let vgroup = vnode.vgroup.0.to_string();
+        let gauge = |name: &'static str, value: u64| {
+            metrics::gauge!(name, "vgroup" => vgroup.clone()).set(value as f64);
+        };
+        gauge("marigraph_vnode_tables", vnode.tables);
+        gauge("marigraph_vnode_memtable_rows", vnode.memtable_rows);
+        gauge("marigraph_vnode_disk_bytes", vnode.disk_bytes);
+        gauge("marigraph_vnode_applied_index", vnode.applied);
+    }
+    pages.metrics.run_upkeep();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], pages.metrics.render())
+}

@@ -1,0 +1,173 @@
+//! A server's life: ports, dnode, engine, wire; then a signal, and everything back in order.
+//!
+//! Start reading at [`run`].
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cluster::{Node, World};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use sql::plan::{Planner, PlannerSettings};
+use sql::session::Engine;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::http;
+use crate::wire::{self, EngineBackend, Phase, Shared};
+
+/// From the signal to the end of the process.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(9);
+/// Left to the dnode of that, at least.
+const FLUSH_MIN: Duration = Duration::from_secs(2);
+/// Until connections whose statements were stopped have said so.
+const STOPPING: Duration = Duration::from_secs(1);
+
+/// Why a server did not start: for the operator, exit code 2.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// A port cannot be bound.
+    #[error("cannot listen on {address} for {what}: {source}{hint}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What it is for.
+        what: &'static str,
+        /// Why not.
+        source: std::io::Error,
+        /// The way out.
+        hint: String,
+    },
+    /// The dnode did not start.
+    #[error(transparent)]
+    Node(#[from] cluster::StartError),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// The ports of a server.
+struct Ports {
+    pg: TcpListener,
+    http: TcpListener,
+    /// Bound so that no other process takes it; dnodes begin to talk in clusters.
+    _rpc: TcpListener,
+}
+
+async fn listen(address: SocketAddr, what: &'static str, setting: &str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| {
+        let hint = match source.kind() {
+            std::io::ErrorKind::AddrInUse => format!("; another process has it: stop that one, or set {setting}"),
+            _ => format!("; set {setting}"),
+        };
+        StartError::Listen { address, what, source, hint }
+    })
+}
+
+impl Ports {
+    async fn bind(config: &Config) -> Result<Self, StartError> {
+        Ok(Self {
+            pg: listen(config.pg_listen, "the PostgreSQL wire", "pg_listen").await?,
+            _rpc: listen(config.rpc_listen, "other dnodes", "rpc_listen").await?,
+            http: listen(config.http_listen, "HTTP", "http_listen").await?,
+        })
+    }
+}
+
+/// Runs a server until SIGINT or SIGTERM has been obeyed.
+///
+/// # Errors
+///
+/// What keeps it from starting.
+pub(crate) async fn run(config: Config) -> Result<(), StartError> {
+    let began = Instant::now();
+    let other = |fault: String| StartError::Other(fault);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|fault| other(fault.to_string()))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(|fault| other(fault.to_string()))?;
+    writable(&config.data_dir)?;
+    let ports = Ports::bind(&config).await?;
+    let metrics = PrometheusBuilder::new().install_recorder().map_err(|fault| other(fault.to_string()))?;
+    let settings = config.dnode();
+    let node = tokio::select! {
+        node = Node::start(World::real(&settings), settings) => node?,
+        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv() => return Ok(()),
+    };
+    let plane = node.plane();
+    let planning = PlannerSettings {
+        target_partitions: config.query_partitions,
+        memory_bytes: config.query_memory_bytes,
+        ..PlannerSettings::default()
+    };
+    let planner = Planner::new(Arc::clone(&plane), &planning).map_err(|error| other(error.to_string()))?;
+    let engine = Engine::new(plane, planner, wire::verifier);
+    let (phase, watching) = watch::channel(Phase::Serving);
+    let bound = (ports.pg.local_addr(), ports.http.local_addr());
+    let shared = Shared::new(EngineBackend { engine }, config.pg_connections_max);
+    let serving = tokio::spawn(wire::serve(ports.pg, shared, watching.clone()));
+    let pages = http::Pages { node: Arc::clone(&node), metrics, phase: watching };
+    let answering = tokio::spawn(http::serve(ports.http, pages));
+    announce(&config, bound.0.unwrap_or(config.pg_listen), bound.1.unwrap_or(config.http_listen), began.elapsed());
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    let told = Instant::now();
+    // Who asks twice does not want to wait: nothing acknowledged is lost, the log is replayed at the next start.
+    let stopped = tokio::select! {
+        stopped = stop(&config, &node, &phase, serving, told) => stopped,
+        _ = interrupt.recv() => Err(other("stopped at once by a second signal".to_owned())),
+        _ = terminate.recv() => Err(other("stopped at once by a second signal".to_owned())),
+    };
+    answering.abort();
+    stopped
+}
+
+/// Ends what runs, then the dnode.
+async fn stop(
+    config: &Config,
+    node: &Node,
+    phase: &watch::Sender<Phase>,
+    mut serving: JoinHandle<()>,
+    told: Instant,
+) -> Result<(), StartError> {
+    tracing::info!("stopping");
+    phase.send_replace(Phase::Draining);
+    let drain = Duration::from_millis(config.drain_ms).min(SHUTDOWN_MAX - FLUSH_MIN - STOPPING);
+    if tokio::time::timeout(drain, &mut serving).await.is_err() {
+        phase.send_replace(Phase::Stopping);
+        if tokio::time::timeout(STOPPING, &mut serving).await.is_err() {
+            tracing::warn!("connections that did not end are dropped");
+            serving.abort();
+        }
+    }
+    let left = SHUTDOWN_MAX.saturating_sub(told.elapsed());
+    node.shutdown(left).await.map_err(|fault| StartError::Other(format!("the log could not be synced: {fault}")))
+}
+
+/// Makes the data directory and tries to write in it, so that the operator hears of it in plain words.
+fn writable(directory: &Path) -> Result<(), StartError> {
+    let refuse = |fault: std::io::Error| {
+        let name = directory.display();
+        StartError::Other(format!("the data directory {name} is not writable: {fault}; set data_dir"))
+    };
+    std::fs::create_dir_all(directory).map_err(refuse)?;
+    let probe = directory.join(format!(".writable-{}", std::process::id()));
+    std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(refuse)
+}
+
+/// The line that says how to connect.
+fn announce(config: &Config, pg: SocketAddr, http: SocketAddr, took: Duration) {
+    let host = if pg.ip().is_unspecified() { "127.0.0.1".to_owned() } else { pg.ip().to_string() };
+    println!(
+        "marigraph {} is ready ({:.1} s): psql -h {host} -p {} -U root   [http://{http}/health, data in {}]",
+        env!("CARGO_PKG_VERSION"),
+        took.as_secs_f64(),
+        pg.port(),
+        config.data_dir.display(),
+    );
+}

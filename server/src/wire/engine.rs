@@ -1,0 +1,103 @@
+//! The wire's session made of `sql`, and its users made of the catalog.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use model::Result;
+use model::catalog::User;
+use sql::copy::CopyIn;
+use sql::pgvalue::ValueSettings;
+use sql::session::{Engine, Login, Notice, Outcome, OutputColumn, Parameter, Prepared, Session, TransactionStatus};
+use sql::statement::Parsed;
+
+use super::backend::{Backend, Shape, WireSession};
+
+/// Sessions over one engine.
+pub(crate) struct EngineBackend {
+    pub(crate) engine: Arc<Engine>,
+}
+
+#[async_trait]
+impl Backend for EngineBackend {
+    type Session = Session;
+
+    fn user(&self, name: &str) -> Option<User> {
+        self.engine.plane().catalog().users.get(name).cloned()
+    }
+
+    async fn open(&self, login: Login) -> Result<Session> {
+        self.engine.session(login).await
+    }
+}
+
+#[async_trait]
+impl WireSession for Session {
+    type Parsed = Parsed;
+    type Prepared = Prepared;
+
+    fn parse(&mut self, text: &str) -> Result<Vec<Parsed>> {
+        Self::parse(self, text)
+    }
+
+    async fn prepare(&mut self, parsed: Parsed, types: &[u32]) -> Result<Prepared> {
+        Self::prepare(self, parsed, types).await
+    }
+
+    fn shape(&self, prepared: &Prepared) -> Shape {
+        Shape { parameters: prepared.parameters.clone(), columns: prepared.columns.clone() }
+    }
+
+    async fn execute(&mut self, prepared: &Prepared, parameters: Vec<Parameter>) -> Result<Outcome> {
+        Self::execute(self, prepared, parameters).await
+    }
+
+    async fn finish_copy(&mut self, copy: CopyIn) -> Result<String> {
+        Self::finish_copy(self, copy).await
+    }
+
+    async fn begin_implicit(&mut self) -> Result<()> {
+        Self::begin_implicit(self);
+        Ok(())
+    }
+
+    async fn end_implicit(&mut self, ok: bool) -> Result<()> {
+        if ok {
+            return Self::end_implicit(self).await;
+        }
+        Self::fail(self);
+        Ok(())
+    }
+
+    fn fail(&mut self) {
+        Self::fail(self);
+    }
+
+    fn status(&self) -> TransactionStatus {
+        Self::status(self)
+    }
+
+    fn settings(&self) -> Arc<ValueSettings> {
+        Arc::new(self.value_settings())
+    }
+
+    fn statement_timeout(&self) -> Option<Duration> {
+        Self::settings(self).statement_timeout()
+    }
+
+    fn reported(&self) -> Vec<(String, String)> {
+        Self::settings(self).reported()
+    }
+
+    fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
+        Self::take_parameter_changes(self)
+    }
+
+    fn take_notices(&mut self) -> Vec<Notice> {
+        Self::take_notices(self)
+    }
+
+    fn cursor(&self, name: &str) -> Option<Arc<[OutputColumn]>> {
+        self.cursor_columns(name)
+    }
+}
