@@ -20,6 +20,18 @@ pub(crate) enum Command {
     Serve(Options),
     /// Print the effective configuration, with its comments.
     Config(Options),
+    /// Look into files of a stopped server. Changes nothing.
+    #[command(subcommand)]
+    Inspect(Inspect),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Inspect {
+    /// Print every record of a log.
+    Wal {
+        /// The log's directory, or one segment of it.
+        path: PathBuf,
+    },
 }
 
 /// Settings on the command line; they win over the environment and the file.

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command, Options};
+use cli::{Cli, Command, Inspect, Options};
 use config::Config;
 
 /// Bad configuration, a port in use, a data directory that cannot be used.
@@ -22,6 +22,8 @@ const CANNOT_START: u8 = 2;
 const STACK_BYTES: usize = 8 << 20;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    let _failpoints = fail::FailScenario::setup();
     match Cli::parse().command {
         Command::Serve(options) => effective(options).map_or_else(|code| code, serve),
         Command::Config(options) => effective(options).map_or_else(
@@ -31,6 +33,14 @@ fn main() -> ExitCode {
                 ExitCode::SUCCESS
             },
         ),
+        Command::Inspect(Inspect::Wal { path }) => match storage::wal::inspect(&path, &mut std::io::stdout().lock()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(fault) if fault.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Err(fault) => {
+                eprintln!("marigraph: {}: {fault}", path.display());
+                ExitCode::from(CANNOT_START)
+            }
+        },
     }
 }
 

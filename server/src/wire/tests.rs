@@ -34,10 +34,8 @@ fn column(name: &str, pg_type: PgType) -> OutputColumn {
 }
 
 fn rows(count: usize) -> Rows {
-    let schema = Arc::new(Schema::new(vec![
-        Field::new("n", DataType::Int32, true),
-        Field::new("t", DataType::Utf8, true),
-    ]));
+    let schema =
+        Arc::new(Schema::new(vec![Field::new("n", DataType::Int32, true), Field::new("t", DataType::Utf8, true)]));
     let batch_of = {
         let schema = Arc::clone(&schema);
         move |from: usize, to: usize| {
@@ -432,19 +430,35 @@ async fn wrong_passwords_and_unknown_users_fail_alike() {
 async fn simple_protocol() {
     let mut client = Client::root().await;
     let columns = "Columns n:0 t:0";
-    assert_eq!(client.ask(&query("rows 3")).await, [columns, "Row 0 t0", "Row 1 t1", "Row 2 t2", "Complete SELECT 3|", "Ready I"]);
+    assert_eq!(
+        client.ask(&query("rows 3")).await,
+        [columns, "Row 0 t0", "Row 1 t1", "Row 2 t2", "Complete SELECT 3|", "Ready I"]
+    );
     assert_eq!(client.ask(&query("")).await, ["Empty", "Ready I"]);
     assert_eq!(client.ask(&query("-- ping")).await, ["Empty", "Ready I"]);
     assert_eq!(
         client.ask(&query("rows 1; fail; rows 2")).await,
-        [columns, "Row 0 t0", "Complete SELECT 1|", "Error SERROR C42P01 Mno such table", "Status implicit|begin rollback|", "Ready I"]
+        [
+            columns,
+            "Row 0 t0",
+            "Complete SELECT 1|",
+            "Error SERROR C42P01 Mno such table",
+            "Status implicit|begin rollback|",
+            "Ready I"
+        ]
     );
-    assert_eq!(client.ask(&query("a; b")).await, ["Complete A|", "Status implicit|begin rollback begin commit|", "Complete B|", "Ready I"]);
+    assert_eq!(
+        client.ask(&query("a; b")).await,
+        ["Complete A|", "Status implicit|begin rollback begin commit|", "Complete B|", "Ready I"]
+    );
     assert_eq!(
         client.ask(&query("syntax error")).await,
         ["Error SERROR C42601 Msyntax error at or near \"error\" HWrite it well. P8", "Ready I"]
     );
-    assert_eq!(client.ask(&query("notice")).await, ["Notice SNOTICE C00000 Mhear", "Status TimeZone|UTC|", "Complete SET|", "Ready I"]);
+    assert_eq!(
+        client.ask(&query("notice")).await,
+        ["Notice SNOTICE C00000 Mhear", "Status TimeZone|UTC|", "Complete SET|", "Ready I"]
+    );
     let told = client.ask(&query("panic")).await;
     assert!(told[0].starts_with("Error SERROR CXX000 Minternal error: a defect"), "{told:?}");
     assert_eq!(client.ask(&query("begin")).await, ["Complete BEGIN|", "Ready T"]);
@@ -471,12 +485,26 @@ async fn copy_out_as_postgresql_frames_it() {
 #[tokio::test]
 async fn extended_protocol() {
     let mut client = Client::root().await;
-    let all = [parse("", "rows 2"), describe(b'S', ""), bind("", "", &[], &[1, 0]), describe(b'P', ""), execute("", 0), sync()];
+    let all = [
+        parse("", "rows 2"),
+        describe(b'S', ""),
+        bind("", "", &[], &[1, 0]),
+        describe(b'P', ""),
+        execute("", 0),
+        sync(),
+    ];
     assert_eq!(
         client.ask(&all.concat()).await,
         [
-            "Parsed", "Parameters 0", "Columns n:0 t:0", "Bound", "Columns n:1 t:0", "Row .... t0", "Row ...\u{1} t1",
-            "Complete SELECT 2|", "Ready I"
+            "Parsed",
+            "Parameters 0",
+            "Columns n:0 t:0",
+            "Bound",
+            "Columns n:1 t:0",
+            "Row .... t0",
+            "Row ...\u{1} t1",
+            "Complete SELECT 2|",
+            "Ready I"
         ]
     );
     let echo = [parse("e", "echo"), bind("", "e", &["hi"], &[]), execute("", -5), sync()];
@@ -505,11 +533,21 @@ async fn a_pipeline_is_one_transaction() {
     let mut client = Client::root().await;
     let run = |word: &str| [parse("", word), bind("", "", &[], &[]), execute("", 0)].concat();
     let told = client.ask(&[run("a"), run("b"), sync()].concat()).await;
-    assert_eq!(told[2..], ["Complete A|", "Parsed", "Bound", "Complete B|", "Status implicit|begin commit|", "Ready I"]);
+    assert_eq!(
+        told[2..],
+        ["Complete A|", "Parsed", "Bound", "Complete B|", "Status implicit|begin commit|", "Ready I"]
+    );
     let told = client.ask(&[run("a"), run("fail"), run("b"), sync()].concat()).await;
     assert_eq!(
         told[2..],
-        ["Complete A|", "Parsed", "Bound", "Error SERROR C42P01 Mno such table", "Status implicit|begin commit begin rollback|", "Ready I"]
+        [
+            "Complete A|",
+            "Parsed",
+            "Bound",
+            "Error SERROR C42P01 Mno such table",
+            "Status implicit|begin commit begin rollback|",
+            "Ready I"
+        ]
     );
 }
 
