@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use axum::{Json, Router};
 use cluster::Node;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -45,7 +45,7 @@ async fn health(State(pages): State<Pages>) -> impl IntoResponse {
         "dnodes": status.dnodes.len(),
         "vnodes": status.vnodes.len(),
     });
-    (code, Json(body))
+    (code, [(header::CONTENT_TYPE, "application/json")], body.to_string())
 }
 
 /// Prometheus text.

@@ -16,7 +16,7 @@ use super::registry::Cancel;
 
 /// How far the end of the process has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Serving.
     Serving,
     /// Statements that run may end, new ones are not begun.

@@ -15,7 +15,6 @@ use super::output::{FLUSH_BYTES, Output};
 
 /// A result that is being sent, and may be left in the middle.
 pub(crate) struct Cursor {
-    pub(crate) columns: Arc<[OutputColumn]>,
     rows: Rows,
     encoder: RowEncoder,
     batch: Option<Batch>,
@@ -41,7 +40,7 @@ impl Cursor {
     pub(crate) fn new(rows: Rows, binary: impl Fn(usize) -> bool, settings: Arc<ValueSettings>) -> Self {
         let columns = rows.columns.iter().enumerate().map(|(at, column)| (column.pg_type, binary(at))).collect();
         let encoder = RowEncoder::new(columns, settings);
-        Self { columns: Arc::clone(&rows.columns), rows, encoder, batch: None, done: false }
+        Self { rows, encoder, batch: None, done: false }
     }
 
     /// Sends at most `limit` rows. May be dropped at any await; then the cursor is of no more use.
