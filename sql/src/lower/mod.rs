@@ -76,6 +76,7 @@ pub fn lower(query: &Query, names: &Names, context: &PlanContext, catalogs: &Arc
 /// Names every output as PostgreSQL does, and then says in DataFusion's words what it would not understand.
 fn prepare(query: &mut Query) -> Result<()> {
     naming::name_all(query);
+    walk::spell_units(query)?;
     crate::compat::rewrite(query)
 }
 

@@ -98,10 +98,11 @@ fn differences(list: &mut [Listed], parts: &mut Parts<'_>, windowing: &Windowing
             // A row goes only if every DIFF in it is null and says that nulls go.
             if option >= 2 { drops.push(Expr::IsNotNull(Box::new(call))) } else { drops.push(build::text("keep")) }
         }
-        if !found && let Some((_, name, _)) = rows_call(&original) {
-            if name == "diff" {
-                key(scope, &original)?;
-            }
+        if !found
+            && let Some((_, name, _)) = rows_call(&original)
+            && name == "diff"
+        {
+            key(scope, &original)?;
         }
     }
     let Some(drops) = droppable else { return Ok(()) };

@@ -176,7 +176,7 @@ fn call(function: &Function, expr: &Expr, scope: &Scope) -> Result<Option<Expr>>
             let unit = args.next().unwrap_or_else(|| build::number(0));
             let ends = ["min", "max"].map(|end| with_args(function, end, vec![time.clone()]));
             let [min, max] = ends;
-            Some(build::call("__elapsed", vec![min, max, unit_argument(&unit)?]))
+            Some(build::call("__elapsed", vec![min, max, unit]))
         }
         ("match" | "nmatch", 2) => {
             let mut args = args.into_iter();
@@ -195,6 +195,32 @@ fn call(function: &Function, expr: &Expr, scope: &Scope) -> Result<Option<Expr>>
         }
         _ => None,
     })
+}
+
+/// Durations that are arguments become numbers before anything else reads them as intervals: `elapsed(ts, 1s)`.
+pub(super) fn spell_units(query: &mut Query) -> Result<()> {
+    struct Units;
+    impl VisitorMut for Units {
+        type Break = Error;
+        fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+            let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
+            if name_of(function).as_deref() != Some("elapsed") {
+                return ControlFlow::Continue(());
+            }
+            let FunctionArguments::List(list) = &mut function.args else { return ControlFlow::Continue(()) };
+            if let [_, FunctionArg::Unnamed(FunctionArgExpr::Expr(unit))] = list.args.as_mut_slice() {
+                match unit_argument(unit) {
+                    Ok(spelled) => *unit = spelled,
+                    Err(error) => return ControlFlow::Break(error),
+                }
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    match query.visit(&mut Units) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
 }
 
 /// A unit such as `1s` as nanoseconds; 0 means ticks of the database's precision.

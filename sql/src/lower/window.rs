@@ -304,12 +304,9 @@ fn check(windowing: &Windowing) -> Result<()> {
     if width.count <= 0 {
         return refuse(format!("INTERVAL({width}) is not longer than nothing"));
     }
-    if let Some(sliding) = windowing.sliding {
-        if sliding.count <= 0 || calendar(sliding) != calendar(width) || longer(sliding, width) {
-            return refuse(format!(
-                "SLIDING({sliding}) must be longer than nothing and no longer than INTERVAL({width})"
-            ));
-        }
+    let slides = |s: &Duration| s.count <= 0 || calendar(*s) != calendar(width) || longer(*s, width);
+    if let Some(sliding) = windowing.sliding.filter(slides) {
+        return refuse(format!("SLIDING({sliding}) must be longer than nothing and no longer than INTERVAL({width})"));
     }
     if let Some(offset) = windowing.offset {
         let fits = match (calendar(width), calendar(offset)) {

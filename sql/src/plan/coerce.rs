@@ -4,7 +4,7 @@
 //! - a timestamp without zone beside one with a zone is a wall clock in the session's zone;
 //! - whole numbers that fit are `int4`, as in PostgreSQL, not `int8`;
 //! - `division = 'double'` makes `7 / 2` 3.5;
-//! - parts and truncations of a timestamp are those of the session's zone.
+//! - `now()` is the time that the statement or transaction began.
 //!
 //! Start reading at [`coerce`].
 
@@ -192,8 +192,8 @@ impl Rewriter<'_> {
             left = Box::new(self.beside(&right, *left)?);
         }
         if matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo) {
-            left = self.typed(left, &right);
-            right = self.typed(right, &left);
+            left = self.typed(*left, &right);
+            right = self.typed(*right, &left);
         }
         if op == Operator::Divide && self.context.double_division {
             let whole = |expr: &Expr| self.type_of(expr).is_some_and(|t| t.is_integer());
@@ -208,8 +208,8 @@ impl Rewriter<'_> {
     }
 
     /// A parameter of unknown type in arithmetic has the type of the other side.
-    fn typed(&self, expr: Box<Expr>, other: &Expr) -> Box<Expr> {
-        match *expr {
+    fn typed(&self, expr: Expr, other: &Expr) -> Box<Expr> {
+        match expr {
             Expr::Placeholder(Placeholder { id, field: None }) => {
                 let data_type = self.type_of(other).filter(|t| !t.is_null()).unwrap_or(DataType::Int64);
                 let field = Arc::new(Field::new(&id, data_type, true));
@@ -293,29 +293,12 @@ impl Rewriter<'_> {
         Ok(Transformed::no(Expr::Cast(cast)))
     }
 
-    fn call(&self, mut call: datafusion::logical_expr::expr::ScalarFunction) -> Result<Transformed<Expr>> {
+    fn call(&self, call: datafusion::logical_expr::expr::ScalarFunction) -> Result<Transformed<Expr>> {
         if matches!(call.name(), "now" | "current_timestamp") && call.args.is_empty() {
             let now = timestamp(TimeUnit::Microsecond, self.context.now_us, Arc::from("UTC"));
             return Ok(Transformed::yes(Expr::Literal(now, None)));
         }
-        let zoned = matches!(call.name(), "date_part" | "date_trunc" | "date_bin");
-        if !zoned || self.context.timezone == Tz::UTC || call.args.len() != 2 {
-            return Ok(Transformed::no(Expr::ScalarFunction(call)));
-        }
-        let Some(DataType::Timestamp(unit, Some(_))) = self.type_of(&call.args[1]) else {
-            return Ok(Transformed::no(Expr::ScalarFunction(call)));
-        };
-        let epoch = matches!(&call.args[0], Expr::Literal(value, _)
-            if value.try_as_str().flatten().is_some_and(|part| part.eq_ignore_ascii_case("epoch")));
-        if epoch {
-            return Ok(Transformed::no(Expr::ScalarFunction(call)));
-        }
-        let truncates = call.name() != "date_part";
-        let local = DataType::Timestamp(unit, Some(self.context.timezone.name().into()));
-        call.args[1] = cast_to(call.args[1].clone(), local);
-        let call = Expr::ScalarFunction(call);
-        let utc = DataType::Timestamp(unit, Some("UTC".into()));
-        Ok(Transformed::yes(if truncates { cast_to(call, utc) } else { call }))
+        Ok(Transformed::no(Expr::ScalarFunction(call)))
     }
 }
 

@@ -145,21 +145,26 @@ fn of_plan(message: &str) -> Error {
     if has("must be part of GROUP BY") || has("must appear in the GROUP BY") || has("GROUP BY clause or") {
         return Error::new(SqlState::GroupingError, grouping(message));
     }
-    let state = if has("Invalid function") || has("No function matches") || has("not match any") {
-        SqlState::UndefinedFunction
-    } else if has("does not support") && has("function") || has("failed to match any signature") {
-        SqlState::UndefinedFunction
-    } else if has("Cannot coerce") || has("Cannot infer common") || has("Cannot get result type") {
-        SqlState::UndefinedFunction
-    } else if has("table function") && has("not found") {
+    let any = |words: &[&str]| words.iter().any(|words| message.contains(words));
+    let functions = [
+        "Invalid function",
+        "No function matches",
+        "not match any",
+        "failed to match any signature",
+        "Cannot coerce",
+        "Cannot infer common",
+        "Cannot get result type",
+    ];
+    let types =
+        ["more than one", "same number of columns", "Expected type", "type mismatch", "filter with non-boolean"];
+    let function = any(&functions) || (has("does not support") && has("function"));
+    let state = if function || (has("table function") && has("not found")) {
         SqlState::UndefinedFunction
     } else if has("not found") && has("table '") {
         SqlState::UndefinedTable
     } else if has("nvalid placeholder") {
         SqlState::UndefinedParameter
-    } else if has("more than one") || has("same number of columns") || has("Expected type") || has("type mismatch") {
-        SqlState::DatatypeMismatch
-    } else if has("Cannot create filter with non-boolean") {
+    } else if any(&types) {
         SqlState::DatatypeMismatch
     } else {
         SqlState::SyntaxError
@@ -169,10 +174,10 @@ fn of_plan(message: &str) -> Error {
 
 /// PostgreSQL's words for the plan errors that people meet most.
 fn plan_words(message: &str) -> String {
-    if let Some(rest) = message.strip_prefix("Invalid function '") {
-        if let Some((name, _)) = rest.split_once('\'') {
-            return format!("function {name} does not exist");
-        }
+    if let Some(rest) = message.strip_prefix("Invalid function '")
+        && let Some((name, _)) = rest.split_once('\'')
+    {
+        return format!("function {name} does not exist");
     }
     tidy(message)
 }

@@ -69,24 +69,28 @@ fn has_unknown(filter: &Expr) -> bool {
     unknown
 }
 
-/// The name of the column that `expr` is, perhaps under a cast that keeps order.
-fn column_under_cast<'a>(expr: &'a Expr, time: bool) -> Option<&'a str> {
+/// The name of the column that `expr` is. With the length of a tick in nanoseconds also under a cast to a timestamp that
+/// is no coarser than that.
+fn column_under_cast(expr: &Expr, tick: Option<i64>) -> Option<&str> {
     match expr {
         Expr::Column(column) => Some(&column.name),
-        Expr::Cast(cast) if time && matches!(cast.field.data_type(), Arrow::Timestamp(_, Some(_))) => {
-            column_under_cast(&cast.expr, time)
-        }
+        Expr::Cast(cast) => match (cast.field.data_type(), tick) {
+            (Arrow::Timestamp(unit, Some(_)), Some(length)) if unit_nanos(*unit) <= length => {
+                column_under_cast(&cast.expr, tick)
+            }
+            _ => None,
+        },
         _ => None,
     }
 }
 
 /// Column, operator (as if the column stood left) and literal of a comparison.
-fn comparison(filter: &Expr, time: bool) -> Option<(&str, Operator, &ScalarValue)> {
+fn comparison(filter: &Expr, tick: Option<i64>) -> Option<(&str, Operator, &ScalarValue)> {
     let Expr::BinaryExpr(BinaryExpr { left, op, right }) = filter else { return None };
-    if let (Some(name), Expr::Literal(value, _)) = (column_under_cast(left, time), right.as_ref()) {
+    if let (Some(name), Expr::Literal(value, _)) = (column_under_cast(left, tick), right.as_ref()) {
         return Some((name, *op, value));
     }
-    if let (Expr::Literal(value, _), Some(name)) = (left.as_ref(), column_under_cast(right, time)) {
+    if let (Expr::Literal(value, _), Some(name)) = (left.as_ref(), column_under_cast(right, tick)) {
         return Some((name, op.swap()?, value));
     }
     None
@@ -97,14 +101,14 @@ fn comparison(filter: &Expr, time: bool) -> Option<(&str, Operator, &ScalarValue
 pub fn key_range(filter: &Expr, key: &str, precision: Precision) -> Option<TimeRange> {
     if let Expr::Between(Between { expr, negated: false, low, high }) = filter {
         let (Expr::Literal(low, _), Expr::Literal(high, _)) = (low.as_ref(), high.as_ref()) else { return None };
-        let of_key = column_under_cast(expr, true) == Some(key);
+        let of_key = column_under_cast(expr, Some(precision.nanos_per_tick())) == Some(key);
         let low = of_key.then(|| range_of(Operator::GtEq, low, precision.nanos_per_tick())).flatten()?;
         return Some(low.intersect(range_of(Operator::LtEq, high, precision.nanos_per_tick())?));
     }
     if let Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) = filter {
         return Some(key_range(left, key, precision)?.intersect(key_range(right, key, precision)?));
     }
-    let (name, op, value) = comparison(filter, true)?;
+    let (name, op, value) = comparison(filter, Some(precision.nanos_per_tick()))?;
     (name == key).then(|| range_of(op, value, precision.nanos_per_tick())).flatten()
 }
 
@@ -161,7 +165,7 @@ fn names(filter: &Expr) -> Option<BTreeSet<String>> {
                 Expr::Literal(value, _) => text_of(value),
                 _ => None,
             };
-            let named = column_under_cast(expr, false) == Some("tbname");
+            let named = column_under_cast(expr, None) == Some("tbname");
             named.then(|| list.iter().map(text).collect()).flatten()
         }
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
@@ -170,7 +174,7 @@ fn names(filter: &Expr) -> Option<BTreeSet<String>> {
             Some(both)
         }
         _ => {
-            let (name, op, value) = comparison(filter, false)?;
+            let (name, op, value) = comparison(filter, None)?;
             (name == "tbname" && op == Operator::Eq)
                 .then(|| text_of(value).map(|name| BTreeSet::from([name])))
                 .flatten()
@@ -184,12 +188,12 @@ fn text_of(value: &ScalarValue) -> Option<String> {
 
 fn bounds(filter: &Expr, relation: &Relation, precision: Precision) -> Option<ColumnFilter> {
     if let Expr::Between(Between { expr, negated: false, low, high }) = filter {
-        let column = relation.column(column_under_cast(expr, false)?)?;
+        let column = relation.column(column_under_cast(expr, None)?)?;
         let (Expr::Literal(low, _), Expr::Literal(high, _)) = (low.as_ref(), high.as_ref()) else { return None };
         let (min, max) = (value_of(low, column, precision), value_of(high, column, precision));
         return (min.is_some() || max.is_some()).then_some(ColumnFilter { column: column.id, min, max });
     }
-    let (name, op, value) = comparison(filter, false)?;
+    let (name, op, value) = comparison(filter, None)?;
     let column = relation.column(name)?;
     let value = value_of(value, column, precision)?;
     let (min, max) = match op {

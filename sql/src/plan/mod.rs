@@ -12,7 +12,7 @@ pub mod fill;
 pub mod filter;
 pub mod names;
 mod output;
-pub mod provider;
+mod provider;
 pub mod system;
 pub mod table;
 #[cfg(test)]
@@ -184,6 +184,8 @@ impl Planner {
         options.execution.time_zone = Some(context.timezone.name().into());
         options.extensions.insert(catalogs.extension());
         let now = DateTime::from_timestamp_micros(context.now_us).unwrap_or_default();
+        // Functions find these options when they run.
+        state.mark_start_execution();
         state.execution_props_mut().query_execution_start_time = Some(now);
         state
     }

@@ -17,7 +17,7 @@ use crate::session::OutputColumn;
 
 /// The columns of a plan's result.
 #[must_use]
-pub fn columns(plan: &LogicalPlan) -> Arc<[OutputColumn]> {
+pub(super) fn columns(plan: &LogicalPlan) -> Arc<[OutputColumn]> {
     plan.schema().fields().iter().map(|field| column(field)).collect()
 }
 
@@ -54,7 +54,7 @@ fn fits(declared: PgType, data_type: &DataType) -> bool {
 /// # Errors
 ///
 /// 42P02 for `$0` and for a parameter with a name.
-pub fn highest_parameter(query: &Query) -> Result<usize> {
+pub(super) fn highest_parameter(query: &Query) -> Result<usize> {
     struct Highest(usize);
     impl Visitor for Highest {
         type Break = Error;
@@ -79,7 +79,7 @@ pub fn highest_parameter(query: &Query) -> Result<usize> {
 
 /// The error with the place of the name that it complains of, where the text has it.
 #[must_use]
-pub fn placed(error: Error, query: &Query) -> Error {
+pub(super) fn placed(error: Error, query: &Query) -> Error {
     let named = matches!(
         error.state(),
         SqlState::UndefinedColumn | SqlState::AmbiguousColumn | SqlState::GroupingError | SqlState::UndefinedFunction

@@ -11,9 +11,8 @@ use model::{DataPlane, DataType, Precision, Value};
 use super::{PlanContext, Planner, PlannerSettings};
 use crate::testing::FakePlane;
 
-/// A plane, a planner over it, and a session's settings.
+/// A planner over a plane in memory, and a session's settings.
 pub(crate) struct Fixture {
-    pub(crate) plane: Arc<FakePlane>,
     pub(crate) planner: Planner,
     pub(crate) context: PlanContext,
 }
@@ -63,7 +62,7 @@ impl Fixture {
         let settings = PlannerSettings { target_partitions: 2, ..PlannerSettings::default() };
         let planner = Planner::new(plane.clone(), &settings).expect("the settings are fine");
         let context = PlanContext::new(plane.catalog(), database, ms("2024-02-01 12:00:00") * 1000);
-        Self { plane, planner, context }
+        Self { planner, context }
     }
 
     /// Runs a query: a header, then rows, `|` between columns.

@@ -238,18 +238,6 @@ impl Picker {
     }
 }
 
-/// A scalar that keeps no more memory alive than it needs.
-trait Compacted {
-    fn compacted(self) -> Self;
-}
-
-impl Compacted for ScalarValue {
-    fn compacted(mut self) -> Self {
-        self.compact();
-        self
-    }
-}
-
 fn ticks(array: &ArrayRef) -> Result<Int64Array> {
     Ok(cast(array, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
 }
