@@ -1,4 +1,4 @@
-//! The agreement: Raft groups for metadata and shards, and the [`model::DataPlane`] that a server gives to its sessions.
+//! The agreement: Raft groups for metadata and shards, and the [`model::DataPlane`] that sessions work on.
 //!
 //! Start reading at [`Node`]: one process of a cluster. It owns the shared log, the mnode group ([`catalog`] is what
 //! that group agrees on) and one Raft group per vnode; [`Node::plane`] is how everything above reaches them.

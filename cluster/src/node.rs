@@ -130,14 +130,17 @@ impl Node {
             return Ok(());
         }
         self.stop.send_replace(true);
+        let deadline = Instant::now() + deadline;
         let tasks: Vec<JoinHandle<()>> = std::mem::take(&mut *self.tasks.lock());
         for task in tasks {
-            // Each ends at its next look at `stop`; a panic was logged by the runtime.
-            let _ = task.await;
+            // Each ends at its next look at `stop`, after the flush that it may be in.
+            if tokio::time::timeout_at(deadline, task).await.is_err() {
+                tracing::warn!("background work goes on while the dnode stops");
+            }
         }
         let replicas: Vec<Arc<Replica>> = self.replicas.read().values().cloned().collect();
         let flushes = replicas.iter().map(|replica| replica.maintain(Maintenance::Flush, 0));
-        let clean = tokio::time::timeout(deadline, futures::future::join_all(flushes)).await;
+        let clean = tokio::time::timeout_at(deadline, futures::future::join_all(flushes)).await;
         match &clean {
             Ok(flushed) => {
                 for error in flushed.iter().filter_map(|result| result.as_ref().err()) {

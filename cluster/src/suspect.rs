@@ -1,4 +1,4 @@
-//! The suspect rule: a replica that may have lost acknowledged entries does not decide elections until it has them again.
+//! The suspect rule: a replica that may have lost acknowledged entries decides no election until it has them again.
 //!
 //! At WAL_LEVEL 1, or 2 with a period, a power loss may take the end of the log. Such a replica, asked for its vote,
 //! would help a candidate that lacks what this one once acknowledged. So after a start that is neither clean nor in the

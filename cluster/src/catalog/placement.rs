@@ -9,7 +9,8 @@ pub(super) fn enough(catalog: &Catalog, replica: u8) -> Result<()> {
     if dnodes < usize::from(replica) {
         return Err(model::error!(
             ConfigurationLimitExceeded,
-            "Out of dnodes: REPLICA {replica} needs {replica} dnodes and the cluster has {dnodes}, more dnodes are needed"
+            "Out of dnodes: REPLICA {replica} needs {replica} dnodes and the cluster has {dnodes}, \
+             more dnodes are needed"
         )
         .with_hint("Start more dnodes and authorise them with CREATE DNODE, or ask for fewer replicas"));
     }

@@ -1,5 +1,5 @@
 //! What happens without being asked: memtables that are old, or too many, or keep the log from being reused are
-//! flushed; the log is purged after each flush; buckets that KEEP has left behind are dropped. Merges are storage's own.
+//! flushed; the log is purged after each flush; buckets that KEEP has left behind go. Merges are storage's own.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};

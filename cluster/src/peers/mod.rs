@@ -1,4 +1,4 @@
-//! The seam to the other dnodes: what they are asked ([`Request`]), who asks ([`Network`]) and who answers ([`Service`]).
+//! The seam to other dnodes: what they are asked ([`Request`]), who asks ([`Network`]) and who answers ([`Service`]).
 //!
 //! Everything in a [`Request`] and a [`Response`] can be serialised; [`local::LocalNetwork`] serialises it too, so
 //! that tests run over the same bytes as a wire would.

@@ -64,7 +64,8 @@ impl Plane {
                 Err(error) if done == 0 && of == 1 => return Err(error),
                 Err(error) => {
                     let message = format!(
-                        "The write was larger than one log entry: {done} of {of} parts were applied ({} rows) before this",
+                        "The write was larger than one log entry: \
+                         {done} of {of} parts were applied ({} rows) before this",
                         total.written
                     );
                     return Err(if error.fields().detail.is_some() { error } else { error.with_detail(message) });
