@@ -19,7 +19,7 @@ use super::PlanContext;
 use super::coerce::EarlyCoercion;
 
 /// The names of one statement.
-pub struct Provider<'a> {
+pub(super) struct Provider<'a> {
     /// Functions and options.
     pub state: &'a SessionState,
     /// Tables by the unique names that lowering gave them.
@@ -31,7 +31,7 @@ pub struct Provider<'a> {
 impl<'a> Provider<'a> {
     /// What SQL may name in one statement.
     #[must_use]
-    pub fn new(
+    pub(super) fn new(
         state: &'a SessionState,
         tables: &'a HashMap<String, Arc<dyn TableProvider>>,
         context: &Arc<PlanContext>,
