@@ -307,10 +307,9 @@ impl Session {
         select: ast::Select,
         parameters: Vec<datafusion::common::ScalarValue>,
     ) -> Result<Vec<RecordBatch>> {
-        let query = super::query_of(select);
-        let context = self.plan_context();
-        let planned = self.engine.planner.plan_query(&query, &context, &[]).await?;
-        let (_, stream) = self.engine.planner.execute(planned, parameters).await?;
+        let query = super::queries::query_of(select);
+        let planned = self.engine.planner.plan_query(&query, self.plan_context(), &[]).await?;
+        let (_, stream) = self.engine.planner.execute(&planned, parameters).await?;
         stream.try_collect().await
     }
 }

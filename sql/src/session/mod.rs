@@ -3,18 +3,271 @@
 //! Start reading at [`Session::execute`]. The server drives it: [`Session::parse`], then for each statement
 //! [`Session::prepare`] and [`Session::execute`]. Nothing here knows of sockets or protocol messages.
 
+mod coerce;
+mod cursor;
+mod ddl;
+mod delete;
+mod execute;
+mod insert;
+mod plain;
+mod queries;
+mod query_rows;
+mod resolve;
+mod settings;
+mod show;
+mod transaction;
+
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use datafusion::arrow::datatypes::SchemaRef;
+use model::catalog::ScramVerifier;
 use model::scan::RowStream;
 use model::{DataPlane, Result};
+use tokio::time::Instant;
 
+pub use settings::{SERVER_VERSION, SERVER_VERSION_NUM, SETTINGS, Setting, Settings, parse_zone};
+pub use transaction::HELD_BYTES_MAX;
+
+use crate::literal::Reading;
+use crate::parser::ParserOptions;
 use crate::pgtype::PgType;
+use crate::pgvalue::ValueSettings;
+use crate::plan::{PlanContext, Planner};
+use crate::statement::Parsed;
 
 /// All that sessions of one process share.
 pub struct Engine {
+    plane: Arc<dyn DataPlane>,
+    planner: Planner,
+    /// Makes the verifier of a password: the wire's business, so the wire brings it.
+    scram: Scram,
+}
+
+/// Makes the verifier that is stored of a password.
+pub type Scram = fn(&str) -> Result<ScramVerifier>;
+
+impl Engine {
+    /// An engine over a cluster.
+    #[must_use]
+    pub fn new(plane: Arc<dyn DataPlane>, planner: Planner, scram: Scram) -> Arc<Self> {
+        Arc::new(Self { plane, planner, scram })
+    }
+
     /// The cluster.
-    pub plane: Arc<dyn DataPlane>,
+    #[must_use]
+    pub fn plane(&self) -> &Arc<dyn DataPlane> {
+        &self.plane
+    }
+
+    /// Starts a session for a user who has been authenticated.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidCatalogName` if the database is not there, and what a startup parameter refuses.
+    pub async fn session(self: &Arc<Self>, login: Login) -> Result<Session> {
+        let database = self.database_at_login(&login).await?;
+        let mut settings = Settings::default();
+        for (name, value) in &login.parameters {
+            settings.set_at_startup(name, value)?;
+        }
+        Ok(Session {
+            engine: self.clone(),
+            login,
+            database,
+            settings,
+            transaction: transaction::Transaction::default(),
+            cursors: HashMap::new(),
+            prepared: HashMap::new(),
+            notices: Vec::new(),
+            changes: Vec::new(),
+            locals: Vec::new(),
+            advised: false,
+            now_us: None,
+            text: Arc::from(""),
+        })
+    }
+
+    /// libpq's default database is the user's name: where no such database is, `postgres` is meant.
+    async fn database_at_login(&self, login: &Login) -> Result<String> {
+        let asked = if login.database.is_empty() { &login.user } else { &login.database };
+        match resolve::database(&*self.plane, asked).await {
+            Ok(database) => Ok(database.name.clone()),
+            Err(_) if *asked == login.user => Ok("postgres".to_owned()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// One client's session.
+pub struct Session {
+    engine: Arc<Engine>,
+    login: Login,
+    /// The current database.
+    database: String,
+    settings: Settings,
+    transaction: transaction::Transaction,
+    cursors: HashMap<String, cursor::Cursor>,
+    prepared: HashMap<String, cursor::SqlPrepared>,
+    notices: Vec<Notice>,
+    changes: Vec<(String, String)>,
+    /// What SET LOCAL changed, with the value before.
+    locals: Vec<(String, String)>,
+    /// The NOTICE about time series was given.
+    advised: bool,
+    /// `now()` of the transaction in progress.
+    now_us: Option<i64>,
+    /// The statement that runs, for positions.
+    text: Arc<str>,
+}
+
+/// A statement that is ready to run, any number of times.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// What it says.
+    pub parsed: Parsed,
+    /// The types of `$1`, `$2`, … in order.
+    pub parameters: Vec<PgType>,
+    /// The columns of its result, None if it gives no rows.
+    pub columns: Option<Arc<[OutputColumn]>>,
+    /// What the client said of its parameters: 0 is nothing.
+    given: Vec<u32>,
+}
+
+impl Session {
+    /// Takes a message apart.
+    ///
+    /// # Errors
+    ///
+    /// `SyntaxError` and its like, with the position in the message.
+    pub fn parse(&self, sql: &str) -> Result<Vec<Parsed>> {
+        crate::parser::parse(sql, &self.parser_options())
+    }
+
+    /// Where the session stands.
+    #[must_use]
+    pub fn status(&self) -> TransactionStatus {
+        self.transaction.status()
+    }
+
+    /// The settings, for formats and timeouts.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The current database.
+    #[must_use]
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// Who connected.
+    #[must_use]
+    pub fn login(&self) -> &Login {
+        &self.login
+    }
+
+    /// An error was sent to the client: a block fails, an implicit transaction is over and nothing of it is written.
+    pub fn fail(&mut self) {
+        self.transaction.fail();
+        if !self.transaction.is_block() {
+            self.end_of_transaction();
+        }
+    }
+
+    /// More than one statement follows before the client hears the outcome: they are one transaction.
+    pub fn begin_implicit(&mut self) {
+        self.transaction.begin_implicit();
+    }
+
+    /// The end of a message or pipeline. Outside a block it writes what is held.
+    ///
+    /// # Errors
+    ///
+    /// What the write gives; the transaction is over all the same.
+    pub async fn end_implicit(&mut self) -> Result<()> {
+        if self.transaction.is_block() {
+            return Ok(());
+        }
+        let committed = self.transaction.commit(&*self.engine.plane).await;
+        self.end_of_transaction();
+        committed.map(|_| ())
+    }
+
+    /// Messages for the client since the last call.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Settings that clients are told of and that changed since the last call.
+    pub fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.changes)
+    }
+
+    fn end_of_transaction(&mut self) {
+        self.close_cursors_at_end();
+        self.restore_locals();
+        self.now_us = None;
+    }
+
+    fn plane(&self) -> &dyn DataPlane {
+        &*self.engine.plane
+    }
+
+    fn parser_options(&self) -> ParserOptions {
+        ParserOptions { double_quotes_are_strings: self.settings.double_quotes_are_strings() }
+    }
+
+    /// Microseconds since the epoch: the start of the transaction, or of the statement.
+    fn now_us(&self) -> i64 {
+        self.now_us.unwrap_or_else(wall_us)
+    }
+
+    fn reading(&self) -> Reading {
+        Reading { timezone: self.settings.zone(), now_nanos: self.now_us().saturating_mul(1000) }
+    }
+
+    fn value_settings(&self) -> ValueSettings {
+        execute::value_settings(&self.settings)
+    }
+
+    fn plan_context(&self) -> Arc<PlanContext> {
+        let catalog = self.engine.plane.catalog();
+        let mut context = PlanContext::new(catalog.clone(), &self.database, self.now_us());
+        context.timezone = self.settings.zone();
+        context.user = self.login.user.clone();
+        context.backend = self.login.backend;
+        context.double_division = self.settings.double_division();
+        context.deadline = self.settings.statement_timeout().map(|timeout| Instant::now() + timeout);
+        context.text = self.text.clone();
+        if self.transaction.is_dirty() {
+            let relations = catalog.databases.values().flat_map(|database| database.relations.values());
+            for relation in relations {
+                let overlay = self.transaction.overlay(relation.suid);
+                if !overlay.is_empty() {
+                    context.overlay.insert(relation.suid, overlay);
+                }
+            }
+        }
+        Arc::new(context)
+    }
+
+    /// Writes a batch, or holds it in a transaction. What is held has no effect to tell of yet.
+    async fn write(&mut self, batch: model::write::WriteBatch) -> Result<model::write::Effect> {
+        if self.transaction.holds() {
+            self.transaction.hold(batch)?;
+            return Ok(model::write::Effect::default());
+        }
+        self.engine.plane.write(batch).await?.total()
+    }
+}
+
+/// Microseconds since the epoch.
+fn wall_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// Who connects, and with what.

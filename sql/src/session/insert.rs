@@ -1,0 +1,278 @@
+//! INSERT: the fast way from text, the general way from the AST, and from a query.
+//!
+//! Every way ends in [`Session::write_rows`]. Nothing is written before every row was read and checked.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::common::ScalarValue;
+use futures::TryStreamExt;
+use model::write::{Change, WriteBatch};
+use model::{DataType, Precision, Result, Value, error, fail};
+use sqlparser::ast::{self, Expr};
+
+use super::resolve::{self, Object};
+use super::{Parameter, Session};
+use crate::insert::{self, Batch, Cell, Resolved, Resolver};
+use crate::pgtype::PgType;
+use crate::pgvalue;
+use crate::statement::{Insert, InsertSource, TableName};
+
+/// The tables that an INSERT names, as the session resolved them.
+pub(super) struct Tables(HashMap<(Vec<String>, String), Resolved>);
+
+impl Resolver for Tables {
+    fn resolve(&self, name: &TableName) -> Option<&Resolved> {
+        self.0.get(&(name.qualifier.clone(), name.name.clone()))
+    }
+}
+
+/// Parameters of an INSERT: what Bind brought, and what Parse said of their types.
+pub(super) struct Bound<'a> {
+    pub(super) values: &'a [Parameter],
+    pub(super) types: &'a [PgType],
+}
+
+impl Session {
+    /// INSERT … VALUES that the fast path may take.
+    pub(super) async fn insert_text(&mut self, text: &str) -> Result<String> {
+        if let Some(names) = insert::scan_tables(text) {
+            let tables = self.insert_tables(&names).await?;
+            let reading = self.reading();
+            if let Some(batches) = insert::read(text, &tables, &reading)?
+                && !batches.iter().any(|batch| self.has_defaults(batch))
+            {
+                return self.write_rows(batches).await;
+            }
+        }
+        let general = crate::parser::parse_insert(text, &self.parser_options())?;
+        self.insert(general, &Bound { values: &[], types: &[] }).await
+    }
+
+    /// INSERT that the general parser read.
+    pub(super) async fn insert(&mut self, mut insert: Insert, bound: &Bound<'_>) -> Result<String> {
+        refuse_clauses(&insert)?;
+        let names: Vec<TableName> = names_of(&insert);
+        let tables = self.insert_tables(&names).await?;
+        self.fill_defaults(&mut insert, &tables)?;
+        if let [target] = insert.targets.as_slice()
+            && let InsertSource::Query(query) = &target.source
+        {
+            let values = self.parameter_values(bound)?;
+            let batches = self.query_rows(query, values).await?;
+            let rows = self.rows_of_query(target, &tables, batches)?;
+            return self.write_rows(rows).await;
+        }
+        let evaluated = self.evaluate_cells(&insert).await?;
+        let settings = Arc::new(self.value_settings());
+        let mut evaluate = |expr: &Expr, column: &model::schema::Column| match placeholder(expr) {
+            Some(n) => bound.cell(n, column, &settings),
+            None => match evaluated.get(&(std::ptr::from_ref(expr) as usize)) {
+                Some(value) => cell_of(value, column, &settings),
+                None => Err(error!(FeatureNotSupported, "\"{expr}\" cannot be inserted here")),
+            },
+        };
+        let reading = self.reading();
+        let batches = insert::from_ast(&insert, &tables, &reading, &mut evaluate)?;
+        self.write_rows(batches).await
+    }
+
+    /// Resolves the tables that an INSERT names. One that is nothing is left out: it may be created by USING.
+    pub(super) async fn insert_tables(&self, names: &[TableName]) -> Result<Tables> {
+        let found = resolve::tables(self.plane(), &self.database, names).await?;
+        let mut tables = HashMap::with_capacity(names.len());
+        for (name, found) in names.iter().zip(found) {
+            let Some(found) = found else { continue };
+            let Object::Table(table) = found.object else {
+                return Err(error!(WrongObjectType, "cannot insert into view \"{}\"", name.name).at(name.position));
+            };
+            let resolved = self.resolved(&found.database, table);
+            tables.insert((name.qualifier.clone(), name.name.clone()), resolved);
+        }
+        Ok(Tables(tables))
+    }
+
+    /// A table with what its database asks of rows.
+    pub(super) fn resolved(&self, database: &model::catalog::Database, table: model::schema::Table) -> Resolved {
+        let options = &database.options;
+        let floor = options.keep_floor(self.now_us() / 1000);
+        let keep = model::TimeRange { min: floor, max: options.precision.max_ticks() };
+        Resolved { database: database.id, precision: options.precision, keep, table }
+    }
+
+    /// Writes rows, or holds them, and gives the command tag.
+    pub(super) async fn write_rows(&mut self, batches: Vec<Batch>) -> Result<String> {
+        let rows: usize = batches.iter().map(|batch| batch.rows.rows()).sum();
+        self.write_batches(batches).await?;
+        Ok(format!("INSERT 0 {rows}"))
+    }
+
+    pub(super) async fn write_batches(&mut self, batches: Vec<Batch>) -> Result<()> {
+        let mut writes: Vec<WriteBatch> = Vec::new();
+        for Batch { database, rows } in batches {
+            let change = Change::Rows(rows);
+            match writes.iter_mut().find(|write| write.database == database) {
+                Some(write) => write.changes.push(change),
+                None => writes.push(WriteBatch { database, changes: vec![change] }),
+            }
+        }
+        for write in &writes {
+            self.check_plain_changes(write).await?;
+        }
+        for write in writes {
+            self.write(write).await?;
+        }
+        Ok(())
+    }
+
+    /// Evaluates the cells that are neither literals nor parameters, by the address of their expression.
+    async fn evaluate_cells(&self, insert: &Insert) -> Result<HashMap<usize, ScalarValue>> {
+        let mut cells: Vec<&Expr> = Vec::new();
+        for target in &insert.targets {
+            if let InsertSource::Values(rows) = &target.source {
+                cells.extend(rows.iter().flat_map(|(_, row)| row).filter(|expr| !is_literal(expr)));
+            }
+            if let Some(using) = &target.using {
+                cells.extend(using.values.iter().filter(|expr| !is_literal(expr)));
+            }
+        }
+        let mut values = HashMap::with_capacity(cells.len());
+        // DataFusion plans many columns slowly: a few hundred at a time.
+        for some in cells.chunks(256) {
+            let mut select = self.internal_select("SELECT 1")?;
+            select.projection = some.iter().map(|expr| ast::SelectItem::UnnamedExpr((*expr).clone())).collect();
+            let batches = self.run_internal(select, Vec::new()).await?;
+            let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0) else {
+                return Err(model::Error::internal("a SELECT without FROM gave no row"));
+            };
+            for (expr, array) in some.iter().zip(batch.columns()) {
+                let value = ScalarValue::try_from_array(array, 0).map_err(model::Error::internal)?;
+                values.insert(std::ptr::from_ref(*expr) as usize, value);
+            }
+        }
+        Ok(values)
+    }
+
+    /// All rows of a query.
+    pub(super) async fn query_rows(&self, query: &ast::Query, values: Vec<ScalarValue>) -> Result<Vec<RecordBatch>> {
+        let planned = self.engine.planner.plan_query(query, self.plan_context(), &[]).await?;
+        let (_, stream) = self.engine.planner.execute(&planned, values).await?;
+        let mut bytes = 0;
+        let batches = stream.try_fold(Vec::new(), |mut batches: Vec<RecordBatch>, batch| {
+            bytes += batch.get_array_memory_size();
+            batches.push(batch);
+            let over = bytes > super::transaction::HELD_BYTES_MAX;
+            futures::future::ready(if over {
+                Err(error!(OutOfMemory, "the query gives more than {} MiB of rows to insert", super::transaction::HELD_BYTES_MAX >> 20)
+                    .with_hint("Insert a part at a time, by time range."))
+            } else {
+                Ok(batches)
+            })
+        });
+        batches.await
+    }
+
+    /// The values of parameters as queries take them.
+    pub(super) fn parameter_values(&self, bound: &Bound<'_>) -> Result<Vec<ScalarValue>> {
+        let settings = self.value_settings();
+        let values = bound.values.iter().zip(bound.types).map(|(parameter, pg_type)| match &parameter.value {
+            Some(bytes) => pgvalue::decode(*pg_type, parameter.binary, bytes, &settings),
+            None => ScalarValue::try_from(&pg_type.arrow()).map_err(model::Error::internal),
+        });
+        values.collect()
+    }
+}
+
+impl Bound<'_> {
+    /// Parameter `$n` for this column.
+    fn cell(&self, n: usize, column: &model::schema::Column, settings: &Arc<pgvalue::ValueSettings>) -> Result<Cell> {
+        let Some(parameter) = n.checked_sub(1).and_then(|n| self.values.get(n)) else {
+            fail!(UndefinedParameter, "there is no parameter ${n}");
+        };
+        let Some(bytes) = &parameter.value else { return Ok(Cell::Null) };
+        if !parameter.binary {
+            return Ok(Cell::Text(bytes.to_vec()));
+        }
+        let given = self.types.get(n - 1).copied().unwrap_or(PgType::TEXT);
+        if given == column_type(column.data_type) {
+            return Ok(Cell::Binary(bytes.to_vec()));
+        }
+        // The client said another type than the column's: read it as that, and let the column read the text.
+        let value = pgvalue::decode(given, true, bytes, settings)?;
+        cell_of(&value, column, settings)
+    }
+}
+
+/// The type that clients see of a column.
+pub(super) fn column_type(data_type: DataType) -> PgType {
+    match data_type {
+        DataType::Varchar(_) | DataType::NChar(_) => PgType::VARCHAR,
+        DataType::Json => PgType::JSON,
+        other => PgType::of_arrow(&other.arrow(Precision::Micro)),
+    }
+}
+
+/// A value of a plan as a cell of a column.
+fn cell_of(value: &ScalarValue, column: &model::schema::Column, settings: &Arc<pgvalue::ValueSettings>) -> Result<Cell> {
+    if value.is_null() {
+        return Ok(Cell::Null);
+    }
+    Ok(match value {
+        ScalarValue::Boolean(Some(yes)) => Cell::Value(Value::Bool(*yes)),
+        ScalarValue::Int8(Some(n)) => Cell::Value(Value::Int(i64::from(*n))),
+        ScalarValue::Int16(Some(n)) => Cell::Value(Value::Int(i64::from(*n))),
+        ScalarValue::Int32(Some(n)) => Cell::Value(Value::Int(i64::from(*n))),
+        ScalarValue::Int64(Some(n)) => Cell::Value(Value::Int(*n)),
+        ScalarValue::UInt64(Some(n)) => Cell::Value(Value::UInt(*n)),
+        ScalarValue::Float64(Some(x)) => Cell::Value(Value::Float(*x)),
+        ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text)) => {
+            Cell::Text(text.clone().into_bytes())
+        }
+        ScalarValue::Binary(Some(bytes)) | ScalarValue::BinaryView(Some(bytes)) => Cell::Value(Value::Bytes(bytes.clone())),
+        other => match pgvalue::scalar_text(other, settings)? {
+            Some(text) => Cell::Text(text.into_bytes()),
+            None => fail!(DatatypeMismatch, "column \"{}\" is of type {} but expression is of type {}", column.name, column.data_type, other.data_type()),
+        },
+    })
+}
+
+/// A literal that [`insert::from_ast`] reads without help.
+fn is_literal(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(_) => true,
+        Expr::UnaryOp { op: ast::UnaryOperator::Minus | ast::UnaryOperator::Plus, expr } => is_literal(expr),
+        Expr::Identifier(name) => ["now", "today", "default"].contains(&name.value.to_ascii_lowercase().as_str()),
+        _ => false,
+    }
+}
+
+/// The number of a parameter `$n`.
+fn placeholder(expr: &Expr) -> Option<usize> {
+    let Expr::Value(value) = expr else { return None };
+    let ast::Value::Placeholder(name) = &value.value else { return None };
+    name.strip_prefix('$')?.parse().ok()
+}
+
+fn names_of(insert: &Insert) -> Vec<TableName> {
+    let targets = insert.targets.iter();
+    targets.flat_map(|target| [Some(&target.table), target.using.as_ref().map(|using| &using.stable)]).flatten().cloned().collect()
+}
+
+fn refuse_clauses(insert: &Insert) -> Result<()> {
+    if insert.returning {
+        fail!(FeatureNotSupported, "INSERT … RETURNING is not supported");
+    }
+    if insert.on_conflict.is_some() {
+        return Err(error!(FeatureNotSupported, "INSERT … ON CONFLICT is not supported")
+            .with_hint("In a time series a second row at the same time updates the first without it."));
+    }
+    for target in &insert.targets {
+        if let InsertSource::File(_) = target.source {
+            return Err(error!(FeatureNotSupported, "INSERT … FILE reads a file of the server, which is not allowed")
+                .with_hint("Use COPY … FROM STDIN, in psql \\copy.")
+                .at(target.table.position));
+        }
+    }
+    Ok(())
+}
