@@ -4,11 +4,10 @@ use model::catalog::{CatalogChange, Defined, RelationChange, User};
 use model::options::DatabaseOptions;
 use model::schema::{Relation, RelationKind, Table};
 use model::write::{Change, NewTable, WriteBatch};
-use model::{ColumnId, Result, error, fail};
+use model::{Result, error, fail};
 
 use super::resolve::{self, Object, Resolved};
 use super::{Notice, Session};
-use crate::literal;
 use crate::statement::{
     AlterTable, CreateChild, CreateTable, DatabaseOption, TableName, UserOptions, Using,
 };
@@ -162,7 +161,7 @@ impl Session {
                 return Err(error!(DuplicateTable, "relation \"{}\" already exists", child.table.name)
                     .at(child.table.position));
             }
-            let tags = self.tag_values(stable.relation()?, &child.using, database.options.precision)?;
+            let tags = self.tag_values(stable.relation()?, &child.using, database.options.precision).await?;
             let table = NewTable { name: child.table.name, tags };
             let suid = stable.relation()?.suid;
             let change =
@@ -192,16 +191,6 @@ impl Session {
             }
             _ => Err(error!(WrongObjectType, "\"{}\" is not a super table", name.name).at(name.position)),
         }
-    }
-
-    /// The tags of `USING … TAGS`, in the types of the super table.
-    pub(super) fn tag_values(
-        &self,
-        stable: &Relation,
-        using: &Using,
-        precision: model::Precision,
-    ) -> Result<Vec<(ColumnId, model::Value)>> {
-        literal::tag_values(stable, using, precision, &self.literal_context())
     }
 
     pub(super) async fn alter_table(
@@ -244,7 +233,7 @@ impl Session {
                     };
                 };
                 let using = set_tags_as_using(&child.parent, table, values);
-                let values = self.tag_values(&child.parent, &using, found.database.options.precision)?;
+                let values = self.given_tags(&child.parent, &using, found.database.options.precision).await?;
                 let change = Change::SetTags { suid: child.parent.suid, name: child.name.clone(), values };
                 let batch = WriteBatch { database: found.database.id, changes: vec![change] };
                 self.engine.plane.write(batch).await?.total()?;
@@ -432,7 +421,7 @@ fn set_tags_as_using(
     let (tags, values) = values.into_iter().unzip();
     let stable =
         TableName { qualifier: Vec::new(), name: stable.name.clone(), position: table.position };
-    Using { stable, tags: Some(tags), values }
+    Using { stable, tags: Some(tags), values, positions: Vec::new(), position: table.position }
 }
 
 fn undefined_column(relation: &Relation, what: &str, name: &str) -> model::Error {

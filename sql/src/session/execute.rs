@@ -11,7 +11,7 @@ use super::insert::{Bound, column_type};
 use super::{OutputColumn, Outcome, Parameter, Prepared, Rows, Session, Settings, TransactionStatus};
 use crate::copy::CopyIn;
 use crate::pgtype::PgType;
-use crate::pgvalue::ValueSettings;
+use crate::pgvalue::{TimeZone, ValueSettings, parse_date_style};
 use crate::plan::{ExplainOptions, Planned};
 use crate::statement::{Copy, Insert, InsertSource, Other, Parsed, Statement};
 
@@ -420,8 +420,8 @@ impl Session {
                 }
             }
             let InsertSource::Values(rows) = &target.source else { continue };
-            for (_, row) in rows {
-                for (i, expr) in row.iter().enumerate() {
+            for row in rows {
+                for (i, expr) in row.values.iter().enumerate() {
                     let column = match &target.columns {
                         Some(names) => names.get(i).and_then(|name| {
                             relation.column(&name.name).or_else(|| relation.tag(&name.name))
@@ -492,5 +492,12 @@ pub(super) fn text_rows(names: &[&str], rows: Vec<Vec<Option<String>>>, tag: &'s
 
 /// What the formats of values depend on.
 pub(super) fn value_settings(settings: &Settings) -> ValueSettings {
-    ValueSettings::from_settings(|name| settings.get(name).map(str::to_owned))
+    let value = |name: &str| settings.get(name).unwrap_or_default();
+    let mut of = ValueSettings { time_zone: TimeZone::Named(settings.zone()), ..ValueSettings::default() };
+    if let Ok((style, order)) = parse_date_style(value("DateStyle"), (of.date_style, of.date_order)) {
+        (of.date_style, of.date_order) = (style, order);
+    }
+    of.extra_float_digits = value("extra_float_digits").parse().unwrap_or(1);
+    of.bytea_escape = value("bytea_output") == "escape";
+    of
 }

@@ -131,7 +131,7 @@ impl Session {
         let mut cells: Vec<&Expr> = Vec::new();
         for target in &insert.targets {
             if let InsertSource::Values(rows) = &target.source {
-                cells.extend(rows.iter().flat_map(|(_, row)| row).filter(|expr| !is_literal(expr)));
+                cells.extend(rows.iter().flat_map(|row| &row.values).filter(|expr| !is_literal(expr)));
             }
             if let Some(using) = &target.using {
                 cells.extend(using.values.iter().filter(|expr| !is_literal(expr)));

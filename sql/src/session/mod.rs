@@ -15,6 +15,7 @@ mod query_rows;
 mod resolve;
 mod settings;
 mod show;
+mod tags;
 mod transaction;
 
 use std::collections::HashMap;

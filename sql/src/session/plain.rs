@@ -13,7 +13,8 @@ use sqlparser::ast;
 use super::Session;
 use super::insert::Tables;
 use crate::insert::{Batch, Resolver};
-use crate::statement::{ColumnName, Insert, InsertSource};
+use crate::parser::ParserOptions;
+use crate::statement::{ColumnName, Insert, InsertRow, InsertSource, Statement};
 
 impl Session {
     /// Whether rows of this batch lack a column that has a DEFAULT.
@@ -37,13 +38,13 @@ impl Session {
             let given: Option<Vec<String>> =
                 target.columns.as_ref().map(|columns| columns.iter().map(|column| column.name.clone()).collect());
             let InsertSource::Values(rows) = &mut target.source else { continue };
-            let width = rows.first().map_or(0, |(_, row)| row.len());
+            let width = rows.first().map_or(0, |row| row.values.len());
             let absent = relation.columns.iter().enumerate().filter(|(i, column)| match &given {
                 Some(given) => !given.contains(&column.name),
                 None => *i >= width,
             });
             let filled: Vec<(&Column, ast::Expr)> = absent
-                .filter_map(|(_, column)| Some((column, crate::parser::parse_expr(column.default.as_deref()?))))
+                .filter_map(|(_, column)| Some((column, parse_expr(column.default.as_deref()?))))
                 .map(|(column, expr)| Ok((column, expr?)))
                 .collect::<Result<_>>()?;
             replace_default_words(rows, relation, given.as_deref())?;
@@ -55,8 +56,10 @@ impl Session {
                 named.map(|column| ColumnName { name: column.name.clone(), position: 0 }).collect()
             });
             columns.extend(filled.iter().map(|(column, _)| ColumnName { name: column.name.clone(), position: 0 }));
-            for (_, row) in rows {
-                row.extend(filled.iter().map(|(_, expr)| expr.clone()));
+            for row in rows {
+                row.positions.resize(row.values.len(), row.position);
+                row.values.extend(filled.iter().map(|(_, expr)| expr.clone()));
+                row.positions.resize(row.values.len(), row.position);
             }
         }
         Ok(())
@@ -162,13 +165,13 @@ fn check_not_null(relation: &Relation, rows: &RowBatch, whole: bool) -> Result<(
 
 /// `DEFAULT` as a value of a row becomes the column's expression, NULL if it has none.
 fn replace_default_words(
-    rows: &mut [(u32, Vec<ast::Expr>)],
+    rows: &mut [InsertRow],
     relation: &Relation,
     given: Option<&[String]>,
 ) -> Result<()> {
     let mut parsed: HashMap<String, ast::Expr> = HashMap::new();
-    for (_, row) in rows {
-        for (i, expr) in row.iter_mut().enumerate() {
+    for row in rows {
+        for (i, expr) in row.values.iter_mut().enumerate() {
             if !matches!(expr, ast::Expr::Identifier(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default")) {
                 continue;
             }
@@ -181,10 +184,24 @@ fn replace_default_words(
                 None => ast::Expr::Value(ast::Value::Null.with_empty_span()),
                 Some(text) => match parsed.get(&column.name) {
                     Some(expr) => expr.clone(),
-                    None => parsed.entry(column.name.clone()).or_insert(crate::parser::parse_expr(text)?).clone(),
+                    None => parsed.entry(column.name.clone()).or_insert(parse_expr(text)?).clone(),
                 },
             };
         }
     }
     Ok(())
+}
+
+/// An expression of its own, such as the text of a DEFAULT.
+fn parse_expr(text: &str) -> Result<ast::Expr> {
+    let unreadable = || model::Error::internal(format!("not an expression: {text}"));
+    let Statement::Query(query) = crate::parser::parse(&format!("SELECT {text}"), &ParserOptions::default())?.remove(0).statement
+    else {
+        return Err(unreadable());
+    };
+    let ast::SetExpr::Select(mut select) = *query.body else { return Err(unreadable()) };
+    match select.projection.pop() {
+        Some(ast::SelectItem::UnnamedExpr(expr)) => Ok(expr),
+        _ => Err(unreadable()),
+    }
 }

@@ -1,0 +1,35 @@
+# The two commands that a newcomer needs: make run, make test.
+
+CARGO ?= cargo
+BIN    = target/release/marigraph
+ARGS  ?=
+
+.PHONY: run test verify fix bench setup help
+
+help:                 ## This list.
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/' | sort
+
+run: setup            ## Builds the server and starts it on ./data, PostgreSQL wire on 127.0.0.1:5433.
+	@test -x $(BIN) || echo "The first build takes about 20 minutes on two cores; the next one is quick."
+	@$(CARGO) build --release -p server
+	@exec $(BIN) serve $(ARGS)
+
+test: setup           ## Builds the server with failpoints and passes every test.
+	$(CARGO) build -p server --features failpoints
+	$(CARGO) test --workspace --features server/failpoints
+
+verify: setup         ## What CI runs: formatting, clippy with warnings as errors, every test.
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --features server/failpoints -- -D warnings
+	$(MAKE) test
+
+fix:                  ## Formats, and applies what clippy can fix.
+	$(CARGO) fmt --all
+	$(CARGO) clippy --workspace --all-targets --features server/failpoints --fix --allow-dirty --allow-staged
+
+bench: setup          ## Measures ingest and scans next to PostgreSQL in the same run.
+	$(CARGO) build --release -p server -p benches
+	target/release/bench $(ARGS)
+
+setup:
+	@scripts/setup
