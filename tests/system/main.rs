@@ -1,0 +1,2 @@
+//! Whole-system proofs over a real server process.
+
