@@ -98,7 +98,7 @@ fn read_text(values: &ArrayRef, column: &Column, precision: Precision, reading: 
             None => builder.append_null(),
         }
     }
-    Ok(builder.finish().0)
+    Ok(builder.finish())
 }
 
 fn check_length(values: &ArrayRef, column: &Column) -> Result<()> {

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use model::schema::Table;
 use model::{Result, error, fail};
 
 use super::execute::{text_columns, text_rows};
 use super::resolve::{self, Object};
 use super::{OutputColumn, Rows, Session};
-use crate::catalogs;
+use crate::catalogs::{self, CatalogContext, describe};
 use crate::statement::{Show, Statement};
 
 impl Session {
@@ -98,7 +97,7 @@ impl Session {
                 let Object::Table(table) = &found.object else {
                     fail!(WrongObjectType, "\"{}\" is a view: \\d shows its columns", name.name);
                 };
-                return self.batch_rows(catalogs::describe(table)?);
+                return self.batch_rows(describe::describe(table)?);
             }
             Statement::Show(show) => show,
             other => fail!(InternalError, "{other:?} is no SHOW"),
@@ -106,32 +105,29 @@ impl Session {
         match show {
             Show::CreateTable(name) => {
                 let found = resolve::table(self.plane(), &self.database, name).await?;
-                let Object::Table(table) = &found.object else {
-                    fail!(WrongObjectType, "\"{}\" is a view: SHOW CREATE VIEW shows it", name.name);
-                };
-                let text = catalogs::show_create_table(table, found.database.options.precision)?;
-                let kind = if matches!(table, Table::Relation(of) if of.kind == model::schema::RelationKind::Super) { "Stable" } else { "Table" };
-                let create = format!("Create {kind}");
-                text_rows(&[kind, create.as_str()], vec![vec![Some(name.name.clone()), Some(text)]], "SHOW")
+                match &found.object {
+                    Object::Table(table) => self.batch_rows(describe::show_create_table(table)?),
+                    Object::View(view) => self.batch_rows(describe::show_create_view(view)?),
+                }
             }
             Show::CreateDatabase(name) => {
                 let database = resolve::database(self.plane(), name).await?;
-                let text = catalogs::show_create_database(&database);
-                text_rows(&["Database", "Create Database"], vec![vec![Some(name.clone()), Some(text)]], "SHOW")
+                self.batch_rows(describe::show_create_database(&database)?)
             }
             Show::CreateView(name) => {
                 let found = resolve::table(self.plane(), &self.database, name).await?;
                 let Object::View(view) = &found.object else {
                     fail!(WrongObjectType, "\"{}\" is not a view", name.name);
                 };
-                let text = catalogs::show_create_view(view);
-                text_rows(&["View", "Create View"], vec![vec![Some(name.name.clone()), Some(text)]], "SHOW")
+                self.batch_rows(describe::show_create_view(view)?)
             }
             other => {
                 if let Some(database) = shown_database(other) {
                     resolve::database(self.plane(), database).await?;
                 }
-                let text = catalogs::show(other, &self.database)?;
+                let Some(text) = catalogs::show::show(other, &self.catalog_context())? else {
+                    fail!(FeatureNotSupported, "SHOW {other:?} is not supported");
+                };
                 let parsed = self.parse_one(&text)?;
                 let Statement::Query(query) = parsed.statement else {
                     fail!(InternalError, "SHOW is not a query: {text}");
@@ -141,6 +137,17 @@ impl Session {
                 Ok(rows)
             }
         }
+    }
+
+    /// What the catalogs are asked with.
+    pub(super) fn catalog_context(&self) -> CatalogContext {
+        let plane = self.engine.plane.clone();
+        let mut context = CatalogContext::new(plane.catalog(), plane, &self.database, &self.login.user);
+        context.settings = self.settings.all().into_iter().map(|(name, value, _)| (name, value)).collect();
+        context.backend = self.login.backend;
+        context.address.clone_from(&self.login.address);
+        context.now_us = self.now_us();
+        context
     }
 
     fn batch_rows(&self, batch: datafusion::arrow::array::RecordBatch) -> Result<Rows> {
