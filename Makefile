@@ -14,7 +14,8 @@ run: setup            ## Builds the server and starts it on ./data, PostgreSQL w
 	@$(CARGO) build --release -p server
 	@exec $(BIN) serve $(ARGS)
 
-test: setup           ## Builds the server with failpoints and passes every test.
+test:                 ## Sets up, builds the server with failpoints and passes every test.
+	@scripts/setup test
 	$(CARGO) build -p server --features failpoints
 	$(CARGO) test --workspace --features server/failpoints
 

@@ -2,6 +2,8 @@
 //!
 //! Start reading at [`Server::start`].
 
+pub mod postgres;
+
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -1,2 +1,10 @@
-//! Whole-system proofs over a real server process.
+//! Whole-system proofs over real server processes.
+//!
+//! [`durability`] kills them, [`wire`] sends them what clients and enemies send, [`clients`] runs real drivers,
+//! [`postgres`] compares with PostgreSQL 15, [`process`] starts and stops them.
 
+mod clients;
+mod durability;
+mod postgres;
+mod process;
+mod wire;
