@@ -28,7 +28,8 @@ fix:                  ## Formats, and applies what clippy can fix.
 	$(CARGO) fmt --all
 	$(CARGO) clippy --workspace --all-targets --features server/failpoints --fix --allow-dirty --allow-staged
 
-bench: setup          ## Measures ingest and scans next to PostgreSQL in the same run.
+bench:                ## Measures ingest and scans next to PostgreSQL 15 in the same run; ARGS="--rows 5000000".
+	@scripts/setup test
 	$(CARGO) build --release -p server -p benches
 	target/release/bench $(ARGS)
 

@@ -53,9 +53,8 @@ async fn run(server: &Arc<Server>, script: &Path, name: &str) -> Result<(), Fail
     });
     runner.set_var("DATABASE".to_owned(), database.clone());
     let result = if std::env::var_os("BLESS").is_some() {
-        let done = runner
-            .update_test_file(script, " ", default_validator, default_normalizer, default_column_validator)
-            .await;
+        let done =
+            runner.update_test_file(script, " ", default_validator, default_normalizer, default_column_validator).await;
         done.map_err(|error| Failed::from(error.to_string()))
     } else {
         runner.run_file_async(script).await.map_err(|error| Failed::from(error.display(false).to_string()))

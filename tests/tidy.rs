@@ -41,7 +41,8 @@ fn root() -> PathBuf {
 }
 
 fn manifests() -> BTreeMap<String, toml_edit::DocumentMut> {
-    let workspace: toml_edit::DocumentMut = read(&root().join("Cargo.toml")).parse().expect("the workspace manifest is TOML");
+    let workspace: toml_edit::DocumentMut =
+        read(&root().join("Cargo.toml")).parse().expect("the workspace manifest is TOML");
     let members = workspace["workspace"]["members"].as_array().expect("members are listed");
     members
         .iter()
@@ -68,7 +69,10 @@ fn dependencies(manifest: &toml_edit::DocumentMut, tests_too: bool) -> Vec<Strin
 fn arrows_point_down() {
     let rooms: Vec<&str> = ARROWS.iter().map(|(room, _)| *room).collect();
     for (room, manifest) in manifests() {
-        let (_, allowed) = ARROWS.iter().find(|(known, _)| *known == room).unwrap_or_else(|| panic!("{room} is a new room: say what it may name"));
+        let (_, allowed) = ARROWS
+            .iter()
+            .find(|(known, _)| *known == room)
+            .unwrap_or_else(|| panic!("{room} is a new room: say what it may name"));
         for dependency in dependencies(&manifest, true) {
             if rooms.contains(&dependency.as_str()) {
                 assert!(allowed.contains(&dependency.as_str()), "{room} must not name {dependency}");

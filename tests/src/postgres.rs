@@ -90,6 +90,12 @@ impl Postgres {
         Ok(client)
     }
 
+    /// The process id of the postmaster.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// A connection.
     ///
     /// # Panics

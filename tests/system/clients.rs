@@ -18,7 +18,9 @@ async fn tokio_postgres_binds_and_reads_typed_values() {
     let (_folder, server) = started().await;
     let mut client = server.connect("driven").await;
     client
-        .batch_execute("CREATE TABLE t (ts TIMESTAMP, b BOOL, i INT, l BIGINT, f FLOAT, d DOUBLE, s VARCHAR(20), x VARBINARY(8))")
+        .batch_execute(
+            "CREATE TABLE t (ts TIMESTAMP, b BOOL, i INT, l BIGINT, f FLOAT, d DOUBLE, s VARCHAR(20), x VARBINARY(8))",
+        )
         .await
         .expect("a table");
     let insert = client.prepare("INSERT INTO t VALUES ($1, $2, $3, $4, $5, $6, $7, $8)").await.expect("prepared");
@@ -48,7 +50,8 @@ async fn tokio_postgres_binds_and_reads_typed_values() {
     let portal = transaction.bind("SELECT generate_series FROM generate_series(1, 10)", &[]).await.expect("a portal");
     let mut taken = Vec::new();
     for rows_max in [3, 3, 0] {
-        let rows: Vec<_> = transaction.query_portal_raw(&portal, rows_max).await.expect("rows").try_collect().await.expect("rows");
+        let rows: Vec<_> =
+            transaction.query_portal_raw(&portal, rows_max).await.expect("rows").try_collect().await.expect("rows");
         taken.push(rows.len());
     }
     assert_eq!(taken, [3, 3, 4], "a portal goes on where it was");
@@ -73,11 +76,18 @@ fn psql(server: &Server, database: &str, commands: &[&str]) -> String {
 async fn psql_describes_fetches_and_copies() {
     let (_folder, server) = started().await;
     psql(&server, "driven", &["CREATE STABLE meters (ts TIMESTAMP, voltage INT) TAGS (place VARCHAR(16))"]);
-    psql(&server, "driven", &["INSERT INTO d1 USING meters TAGS ('here') VALUES ('2025-01-01', 220) ('2025-01-02', 221)"]);
+    psql(
+        &server,
+        "driven",
+        &["INSERT INTO d1 USING meters TAGS ('here') VALUES ('2025-01-01', 220) ('2025-01-02', 221)"],
+    );
     assert!(psql(&server, "driven", &["\\l"]).contains("driven"));
     assert!(psql(&server, "driven", &["\\dt"]).contains("meters"));
     let described = psql(&server, "driven", &["\\d meters"]);
-    assert!(described.contains("timestamp with time zone") && described.contains("character varying(16)"), "{described}");
+    assert!(
+        described.contains("timestamp with time zone") && described.contains("character varying(16)"),
+        "{described}"
+    );
     assert!(psql(&server, "driven", &["\\conninfo"]).contains("database \"driven\""));
     let fetched = psql(&server, "driven", &["\\set FETCH_COUNT 1", "SELECT voltage FROM meters ORDER BY ts"]);
     assert!(fetched.contains("220") && fetched.contains("221"), "{fetched}");

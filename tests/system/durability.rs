@@ -40,9 +40,8 @@ struct Heard {
 async fn write_until_broken(client: Client, writer: u64, first: u64, stop: Arc<AtomicBool>) -> Heard {
     let mut heard = Heard { acknowledged: first, sent: first };
     while !stop.load(Ordering::Relaxed) {
-        let rows: Vec<String> = (heard.acknowledged..heard.acknowledged + BATCH)
-            .map(|n| format!("({}, {n})", START_MS + n))
-            .collect();
+        let rows: Vec<String> =
+            (heard.acknowledged..heard.acknowledged + BATCH).map(|n| format!("({}, {n})", START_MS + n)).collect();
         heard.sent = heard.acknowledged + BATCH;
         let insert = format!("INSERT INTO w{writer} USING writers TAGS ({writer}) VALUES {}", rows.join(" "));
         match client.batch_execute(&insert).await {
@@ -64,7 +63,12 @@ async fn check(server: &Server, writer: u64, heard: &Heard) {
     let found: BTreeSet<u64> = values.iter().map(|n| n.parse().expect("n is a number")).collect();
     assert_eq!(found.len(), values.len(), "writer {writer}: a row is there twice");
     let lost: Vec<u64> = (0..heard.acknowledged).filter(|n| !found.contains(n)).collect();
-    assert!(lost.is_empty(), "writer {writer}: {} acknowledged rows are lost, the first is {:?}", lost.len(), lost.first());
+    assert!(
+        lost.is_empty(),
+        "writer {writer}: {} acknowledged rows are lost, the first is {:?}",
+        lost.len(),
+        lost.first()
+    );
     assert!(found.last().is_none_or(|last| *last < heard.sent), "writer {writer}: a row is there that was never sent");
 }
 
@@ -164,7 +168,10 @@ async fn die_at(failpoint: &str, data: &Path) {
     for (writer, heard) in heard.iter().enumerate() {
         check(&server, writer as u64, heard).await;
     }
-    println!("{failpoint}: hit, {} acknowledged rows, none lost", heard.iter().map(|heard| heard.acknowledged).sum::<u64>());
+    println!(
+        "{failpoint}: hit, {} acknowledged rows, none lost",
+        heard.iter().map(|heard| heard.acknowledged).sum::<u64>()
+    );
 }
 
 /// Makes and drops a super table with rows, so that the drop of a relation comes by.
@@ -190,7 +197,10 @@ async fn a_clean_stop_and_start_keeps_everything() {
     let mut server = Server::start(folder.path(), &Options::default()).await;
     create(&server, "WAL_LEVEL 1").await;
     let client = server.connect("crash").await;
-    client.batch_execute("INSERT INTO a USING writers TAGS (7) VALUES (1700000000000, 1)(1700000000001, 2)").await.expect("rows");
+    client
+        .batch_execute("INSERT INTO a USING writers TAGS (7) VALUES (1700000000000, 1)(1700000000001, 2)")
+        .await
+        .expect("rows");
     assert!(server.stop().await.success());
     let server = Server::start(folder.path(), &Options::default()).await;
     let client = server.connect("crash").await;

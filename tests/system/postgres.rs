@@ -62,9 +62,7 @@ const FIGURES: [(&str, &str, &str); 7] = [
 async fn texts(client: &Client, sql: &str) -> Vec<Vec<String>> {
     let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     let rows = messages.iter().filter_map(|message| match message {
-        SimpleQueryMessage::Row(row) => {
-            Some((0..row.len()).map(|i| row.get(i).unwrap_or("NULL").to_owned()).collect())
-        }
+        SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|i| row.get(i).unwrap_or("NULL").to_owned()).collect()),
         _ => None,
     });
     rows.collect()
@@ -88,11 +86,18 @@ async fn copy(client: &Client, sql: &str, file: &str) {
 }
 
 async fn load_postgres(client: &Client) {
-    let columns = "ts timestamptz, hufl float8, hull float8, mufl float8, mull float8, lufl float8, lull float8, ot float8";
-    client.batch_execute(&format!("CREATE TABLE raw ({columns}); CREATE TABLE etth (name text, {columns})")).await.expect("tables");
+    let columns =
+        "ts timestamptz, hufl float8, hull float8, mufl float8, mull float8, lufl float8, lull float8, ot float8";
+    client
+        .batch_execute(&format!("CREATE TABLE raw ({columns}); CREATE TABLE etth (name text, {columns})"))
+        .await
+        .expect("tables");
     for (name, file) in [("etth1", "ETTh1.csv"), ("etth2", "ETTh2.csv")] {
         copy(client, "COPY raw FROM STDIN WITH (FORMAT csv, HEADER true)", file).await;
-        client.batch_execute(&format!("INSERT INTO etth SELECT '{name}', * FROM raw; TRUNCATE raw")).await.expect("rows");
+        client
+            .batch_execute(&format!("INSERT INTO etth SELECT '{name}', * FROM raw; TRUNCATE raw"))
+            .await
+            .expect("rows");
     }
 }
 
@@ -177,7 +182,12 @@ async fn psqls_d_prints_the_same_for_the_same_schema() {
                  born date, small smallint, big bigint, ok boolean, raw bytea, code varchar(12))";
     psql(server.port, "root", "shown", plain);
     psql(postgres.port, "postgres", "postgres", &plain.replace("bytea", "bytea"));
-    psql(server.port, "root", "shown", "CREATE STABLE meters (ts TIMESTAMP, current FLOAT, voltage INT, note VARCHAR(8)) TAGS (place VARCHAR(16), grp INT)");
+    psql(
+        server.port,
+        "root",
+        "shown",
+        "CREATE STABLE meters (ts TIMESTAMP, current FLOAT, voltage INT, note VARCHAR(8)) TAGS (place VARCHAR(16), grp INT)",
+    );
     psql(
         postgres.port,
         "postgres",
@@ -190,6 +200,7 @@ async fn psqls_d_prints_the_same_for_the_same_schema() {
             (psql(server.port, "root", "shown", &text), psql(postgres.port, "postgres", "postgres", &text));
         assert_eq!(ours, theirs, "{text}");
     }
-    let tables = psql(server.port, "root", "shown", "\\dt").replace("root    ", "postgres").replace("| root", "| postgres");
+    let tables =
+        psql(server.port, "root", "shown", "\\dt").replace("root    ", "postgres").replace("| root", "| postgres");
     assert_eq!(tables, psql(postgres.port, "postgres", "postgres", "\\dt"));
 }

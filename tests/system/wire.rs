@@ -104,7 +104,8 @@ async fn copy_goes_out_as_it_came_in() {
     let mut sink = Box::pin(client.copy_in("COPY d1 FROM STDIN WITH (FORMAT csv)").await.expect("COPY starts"));
     sink.send(bytes(data)).await.expect("data is taken");
     assert_eq!(sink.as_mut().finish().await.expect("COPY ends"), 2);
-    let stream = client.copy_out("COPY (SELECT * FROM d1 ORDER BY ts) TO STDOUT WITH (FORMAT csv)").await.expect("COPY starts");
+    let stream =
+        client.copy_out("COPY (SELECT * FROM d1 ORDER BY ts) TO STDOUT WITH (FORMAT csv)").await.expect("COPY starts");
     let parts: Vec<_> = stream.map(|part| part.expect("data").to_vec()).collect().await;
     assert_eq!(String::from_utf8(parts.concat()).expect("UTF-8"), data);
 }

@@ -113,7 +113,12 @@ fn check_length(values: &ArrayRef, column: &Column) -> Result<()> {
         _ => (false, 0),
     };
     if too_long {
-        fail!(StringDataRightTruncation, "value too long for column \"{}\" of type {} ({limit})", column.name, column.data_type);
+        fail!(
+            StringDataRightTruncation,
+            "value too long for column \"{}\" of type {} ({limit})",
+            column.name,
+            column.data_type
+        );
     }
     Ok(())
 }
@@ -149,7 +154,9 @@ pub(super) fn value_at(values: &ArrayRef, row: usize) -> Result<Value> {
         Arrow::Utf8 => Value::Text(values.as_string::<i32>().value(row).to_owned()),
         Arrow::Binary => Value::Bytes(values.as_binary::<i32>().value(row).to_vec()),
         Arrow::Timestamp(..) => {
-            let ticks = make_array(values.to_data().into_builder().data_type(Arrow::Int64).build().map_err(model::Error::internal)?);
+            let ticks = make_array(
+                values.to_data().into_builder().data_type(Arrow::Int64).build().map_err(model::Error::internal)?,
+            );
             Value::Int(ticks.as_primitive::<Int64Type>().value(row))
         }
         other => fail!(InternalError, "no column has values of {other}"),

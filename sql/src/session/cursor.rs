@@ -12,7 +12,7 @@ use model::scan::RowStream;
 use model::{Result, error, fail};
 use sqlparser::ast;
 
-use super::{OutputColumn, Outcome, Rows, Session};
+use super::{Outcome, OutputColumn, Rows, Session};
 
 /// Most cursors, and most prepared statements by SQL, in one session.
 const NAMES_MAX: usize = 1000;
@@ -62,9 +62,17 @@ impl Cursor {
 }
 
 impl Session {
-    pub(super) async fn declare(&mut self, name: String, hold: bool, scroll: bool, query: &ast::Query) -> Result<String> {
+    pub(super) async fn declare(
+        &mut self,
+        name: String,
+        hold: bool,
+        scroll: bool,
+        query: &ast::Query,
+    ) -> Result<String> {
         if scroll {
-            return Err(error!(FeatureNotSupported, "SCROLL cursors are not supported").with_hint("Cursors move forward only."));
+            return Err(
+                error!(FeatureNotSupported, "SCROLL cursors are not supported").with_hint("Cursors move forward only.")
+            );
         }
         if !hold && !self.transaction.is_block() {
             fail!(NoActiveSqlTransaction, "DECLARE CURSOR can only be used in transaction blocks");

@@ -8,9 +8,7 @@ use model::{Result, error, fail};
 
 use super::resolve::{self, Object, Resolved};
 use super::{Notice, Session};
-use crate::statement::{
-    AlterTable, CreateChild, CreateTable, DatabaseOption, TableName, UserOptions, Using,
-};
+use crate::statement::{AlterTable, CreateChild, CreateTable, DatabaseOption, TableName, UserOptions, Using};
 
 impl Session {
     pub(super) async fn create_database(
@@ -158,14 +156,14 @@ impl Session {
                     self.notice("42P07", format!("relation \"{}\" already exists, skipping", child.table.name));
                     continue;
                 }
-                return Err(error!(DuplicateTable, "relation \"{}\" already exists", child.table.name)
-                    .at(child.table.position));
+                return Err(
+                    error!(DuplicateTable, "relation \"{}\" already exists", child.table.name).at(child.table.position)
+                );
             }
             let tags = self.tag_values(stable.relation()?, &child.using, database.options.precision).await?;
             let table = NewTable { name: child.table.name, tags };
             let suid = stable.relation()?.suid;
-            let change =
-                Change::CreateTables { suid, tables: vec![table], if_not_exists: child.if_not_exists };
+            let change = Change::CreateTables { suid, tables: vec![table], if_not_exists: child.if_not_exists };
             match batches.iter_mut().find(|batch| batch.database == database.id) {
                 Some(batch) => push_create(batch, change),
                 None => batches.push(WriteBatch { database: database.id, changes: vec![change] }),
@@ -227,9 +225,15 @@ impl Session {
                             self.notice("00000", format!("{name} is accepted without effect"));
                             Ok(())
                         }
-                        _ => Err(error!(WrongObjectType, "\"{}\" is a child table: only its tags can be changed", table.name)
-                            .with_hint(format!("ALTER STABLE {} changes the schema of all its child tables", child.parent.name))
-                            .at(table.position)),
+                        _ => Err(error!(
+                            WrongObjectType,
+                            "\"{}\" is a child table: only its tags can be changed", table.name
+                        )
+                        .with_hint(format!(
+                            "ALTER STABLE {} changes the schema of all its child tables",
+                            child.parent.name
+                        ))
+                        .at(table.position)),
                     };
                 };
                 let using = set_tags_as_using(&child.parent, table, values);
@@ -275,7 +279,10 @@ impl Session {
             AlterTable::Comment(text) => RelationChange::Comment((!text.is_empty()).then_some(text)),
             AlterTable::Rename(to) => RelationChange::Rename(to),
             AlterTable::SetTags(_) => {
-                return Err(error!(WrongObjectType, "\"{}\" is not a child table: it has no tag values", relation.name));
+                return Err(error!(
+                    WrongObjectType,
+                    "\"{}\" is not a child table: it has no tag values", relation.name
+                ));
             }
             AlterTable::Ignored(name) => {
                 self.notice("00000", format!("{name} is accepted without effect"));
@@ -332,12 +339,20 @@ impl Session {
         if if_exists && !database.views.contains_key(&view.name) {
             self.notice("00000", format!("view \"{}\" does not exist, skipping", view.name));
         } else {
-            self.engine.plane.define(CatalogChange::DropView { database: database.id, name: view.name.clone() }).await?;
+            self.engine
+                .plane
+                .define(CatalogChange::DropView { database: database.id, name: view.name.clone() })
+                .await?;
         }
         Ok("DROP VIEW".to_owned())
     }
 
-    pub(super) async fn create_user(&mut self, name: &str, options: &UserOptions, if_not_exists: bool) -> Result<String> {
+    pub(super) async fn create_user(
+        &mut self,
+        name: &str,
+        options: &UserOptions,
+        if_not_exists: bool,
+    ) -> Result<String> {
         let catalog = self.engine.plane.refresh().await?;
         if if_not_exists && catalog.users.contains_key(name) {
             self.notice("42710", format!("role \"{name}\" already exists, skipping"));
@@ -419,8 +434,7 @@ fn set_tags_as_using(
     values: Vec<(crate::statement::ColumnName, sqlparser::ast::Expr)>,
 ) -> Using {
     let (tags, values) = values.into_iter().unzip();
-    let stable =
-        TableName { qualifier: Vec::new(), name: stable.name.clone(), position: table.position };
+    let stable = TableName { qualifier: Vec::new(), name: stable.name.clone(), position: table.position };
     Using { stable, tags: Some(tags), values, positions: Vec::new(), position: table.position }
 }
 
@@ -440,11 +454,10 @@ fn relation_kind(create: &CreateTable) -> Result<RelationKind> {
     match create.kind.as_deref() {
         Some("plain") => Ok(RelationKind::Plain),
         Some("series") if timed => Ok(RelationKind::Normal),
-        Some("series") => {
-            Err(error!(InvalidTableDefinition, "the first column of a time series must be a TIMESTAMP"))
-        }
+        Some("series") => Err(error!(InvalidTableDefinition, "the first column of a time series must be a TIMESTAMP")),
         Some(other) => {
-            Err(error!(InvalidParameterValue, "unknown kind of table '{other}'").with_hint("It is 'plain' or 'series'."))
+            Err(error!(InvalidParameterValue, "unknown kind of table '{other}'")
+                .with_hint("It is 'plain' or 'series'."))
         }
         None if timed && create.columns.len() > 1 && create.primary_key.is_empty() && !create.serial => {
             Ok(RelationKind::Normal)
@@ -462,9 +475,7 @@ fn check_options(options: &DatabaseOptions) -> Result<()> {
     if tier0 < options.duration_minutes.saturating_mul(3) {
         return Err(error!(
             InvalidParameterValue,
-            "KEEP ({} minutes) must be at least three times DURATION ({} minutes)",
-            tier0,
-            options.duration_minutes
+            "KEEP ({} minutes) must be at least three times DURATION ({} minutes)", tier0, options.duration_minutes
         )
         .with_hint("Lower DURATION or raise KEEP."));
     }

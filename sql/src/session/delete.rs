@@ -167,7 +167,8 @@ impl Session {
                 Ok(Some(i128::from(ticks.as_primitive::<Int64Type>().value(0)) * per_tick))
             }
             DataType::Date32 => {
-                let nanos = cast(&array, &DataType::Timestamp(TimeUnit::Nanosecond, None)).map_err(model::Error::internal)?;
+                let nanos =
+                    cast(&array, &DataType::Timestamp(TimeUnit::Nanosecond, None)).map_err(model::Error::internal)?;
                 let nanos = nanos.as_any().downcast_ref::<TimestampNanosecondArray>().map(|array| array.value(0));
                 Ok(nanos.map(i128::from))
             }

@@ -8,7 +8,7 @@ use model::{Result, error, fail};
 use sqlparser::ast;
 
 use super::insert::{Bound, column_type};
-use super::{OutputColumn, Outcome, Parameter, Prepared, Rows, Session, Settings, TransactionStatus};
+use super::{Outcome, OutputColumn, Parameter, Prepared, Rows, Session, Settings, TransactionStatus};
 use crate::copy::CopyIn;
 use crate::pgtype::PgType;
 use crate::pgvalue::{TimeZone, ValueSettings, parse_date_style};
@@ -24,7 +24,8 @@ impl Session {
     pub async fn prepare(&mut self, parsed: Parsed, types: &[u32]) -> Result<Prepared> {
         self.refuse_in_failed(&parsed.statement)?;
         self.begin_statement(&parsed);
-        let (parameters, columns) = self.described(&parsed, types).await.map_err(|error| shift(error, parsed.offset))?;
+        let (parameters, columns) =
+            self.described(&parsed, types).await.map_err(|error| shift(error, parsed.offset))?;
         Ok(Prepared { parsed, parameters, columns, given: types.to_vec() })
     }
 
@@ -146,7 +147,9 @@ impl Session {
             | Statement::Savepoint(_)
             | Statement::Release(_)
             | Statement::RollbackTo(_) => self.transact(statement).await,
-            Statement::Declare { name, hold, scroll, query, binary: _ } => self.declare(name, hold, scroll, &query).await,
+            Statement::Declare { name, hold, scroll, query, binary: _ } => {
+                self.declare(name, hold, scroll, &query).await
+            }
             Statement::Close(name) => self.close(name.as_deref()),
             Statement::Prepare { name, types, text } => self.prepare_sql(name, &types, text),
             Statement::Deallocate(name) => self.deallocate(name.as_deref()),
@@ -157,7 +160,10 @@ impl Session {
             Statement::Other(Other::Refuse(reason)) => fail!(FeatureNotSupported, "{reason}"),
             other => {
                 if self.transaction.is_block() {
-                    self.notice("00000", "DDL inside a transaction takes effect at once and is not undone by ROLLBACK".to_owned());
+                    self.notice(
+                        "00000",
+                        "DDL inside a transaction takes effect at once and is not undone by ROLLBACK".to_owned(),
+                    );
                 }
                 self.define(other).await
             }
@@ -283,9 +289,13 @@ impl Session {
     }
 
     fn refuse_in_failed(&self, statement: &Statement) -> Result<()> {
-        let allowed = matches!(statement, Statement::Commit | Statement::Rollback | Statement::RollbackTo(_) | Statement::Empty);
+        let allowed =
+            matches!(statement, Statement::Commit | Statement::Rollback | Statement::RollbackTo(_) | Statement::Empty);
         if self.status() == TransactionStatus::Failed && !allowed {
-            fail!(InFailedSqlTransaction, "current transaction is aborted, commands ignored until end of transaction block");
+            fail!(
+                InFailedSqlTransaction,
+                "current transaction is aborted, commands ignored until end of transaction block"
+            );
         }
         Ok(())
     }
@@ -364,7 +374,11 @@ impl Session {
         let prepared = Box::pin(self.prepare(inner, &kept.types)).await?;
         if arguments.len() != prepared.parameters.len() {
             return Err(error!(SyntaxError, "wrong number of parameters for prepared statement \"{name}\"")
-                .with_detail(format!("Expected {} parameters but got {}.", prepared.parameters.len(), arguments.len())));
+                .with_detail(format!(
+                    "Expected {} parameters but got {}.",
+                    prepared.parameters.len(),
+                    arguments.len()
+                )));
         }
         let parameters = self.evaluate_arguments(arguments).await?;
         Box::pin(self.run(&prepared, parameters)).await
@@ -423,9 +437,9 @@ impl Session {
             for row in rows {
                 for (i, expr) in row.values.iter().enumerate() {
                     let column = match &target.columns {
-                        Some(names) => names.get(i).and_then(|name| {
-                            relation.column(&name.name).or_else(|| relation.tag(&name.name))
-                        }),
+                        Some(names) => names
+                            .get(i)
+                            .and_then(|name| relation.column(&name.name).or_else(|| relation.tag(&name.name))),
                         None => relation.columns.get(i),
                     };
                     note_types(expr, column.map(|column| column_type(column.data_type)), &mut types);
@@ -480,12 +494,14 @@ pub(super) fn text_columns(name: &str) -> Arc<[OutputColumn]> {
 
 /// Rows of text.
 pub(super) fn text_rows(names: &[&str], rows: Vec<Vec<Option<String>>>, tag: &'static str) -> Result<Rows> {
-    let schema = Arc::new(Schema::new(names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect::<Vec<_>>()));
+    let schema =
+        Arc::new(Schema::new(names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect::<Vec<_>>()));
     let arrays = (0..names.len()).map(|i| {
         let values: Vec<Option<&str>> = rows.iter().map(|row| row[i].as_deref()).collect();
         Arc::new(datafusion::arrow::array::StringArray::from(values)) as datafusion::arrow::array::ArrayRef
     });
-    let batch = datafusion::arrow::array::RecordBatch::try_new(schema.clone(), arrays.collect()).map_err(model::Error::internal)?;
+    let batch = datafusion::arrow::array::RecordBatch::try_new(schema.clone(), arrays.collect())
+        .map_err(model::Error::internal)?;
     let columns = names.iter().flat_map(|name| text_columns(name).to_vec()).collect();
     Ok(Rows { columns, schema, stream: Box::pin(futures::stream::iter([Ok(batch)])), tag })
 }

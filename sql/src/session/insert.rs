@@ -164,8 +164,12 @@ impl Session {
             batches.push(batch);
             let over = bytes > super::transaction::HELD_BYTES_MAX;
             futures::future::ready(if over {
-                Err(error!(OutOfMemory, "the query gives more than {} MiB of rows to insert", super::transaction::HELD_BYTES_MAX >> 20)
-                    .with_hint("Insert a part at a time, by time range."))
+                Err(error!(
+                    OutOfMemory,
+                    "the query gives more than {} MiB of rows to insert",
+                    super::transaction::HELD_BYTES_MAX >> 20
+                )
+                .with_hint("Insert a part at a time, by time range."))
             } else {
                 Ok(batches)
             })
@@ -214,7 +218,11 @@ pub(super) fn column_type(data_type: DataType) -> PgType {
 }
 
 /// A value of a plan as a cell of a column.
-fn cell_of(value: &ScalarValue, column: &model::schema::Column, settings: &Arc<pgvalue::ValueSettings>) -> Result<Cell> {
+fn cell_of(
+    value: &ScalarValue,
+    column: &model::schema::Column,
+    settings: &Arc<pgvalue::ValueSettings>,
+) -> Result<Cell> {
     if value.is_null() {
         return Ok(Cell::Null);
     }
@@ -229,10 +237,18 @@ fn cell_of(value: &ScalarValue, column: &model::schema::Column, settings: &Arc<p
         ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text)) => {
             Cell::Text(text.clone().into_bytes())
         }
-        ScalarValue::Binary(Some(bytes)) | ScalarValue::BinaryView(Some(bytes)) => Cell::Value(Value::Bytes(bytes.clone())),
+        ScalarValue::Binary(Some(bytes)) | ScalarValue::BinaryView(Some(bytes)) => {
+            Cell::Value(Value::Bytes(bytes.clone()))
+        }
         other => match pgvalue::scalar_text(other, settings)? {
             Some(text) => Cell::Text(text.into_bytes()),
-            None => fail!(DatatypeMismatch, "column \"{}\" is of type {} but expression is of type {}", column.name, column.data_type, other.data_type()),
+            None => fail!(
+                DatatypeMismatch,
+                "column \"{}\" is of type {} but expression is of type {}",
+                column.name,
+                column.data_type,
+                other.data_type()
+            ),
         },
     })
 }
@@ -256,7 +272,11 @@ fn placeholder(expr: &Expr) -> Option<usize> {
 
 fn names_of(insert: &Insert) -> Vec<TableName> {
     let targets = insert.targets.iter();
-    targets.flat_map(|target| [Some(&target.table), target.using.as_ref().map(|using| &using.stable)]).flatten().cloned().collect()
+    targets
+        .flat_map(|target| [Some(&target.table), target.using.as_ref().map(|using| &using.stable)])
+        .flatten()
+        .cloned()
+        .collect()
 }
 
 fn refuse_clauses(insert: &Insert) -> Result<()> {

@@ -22,9 +22,10 @@ impl Session {
         let catalog = self.engine.plane.catalog();
         let Some((_, relation)) = catalog.relation(batch.rows.suid) else { return false };
         relation.kind == RelationKind::Plain
-            && relation.columns.iter().any(|column| {
-                column.default.is_some() && !batch.rows.columns.iter().any(|given| given.id == column.id)
-            })
+            && relation
+                .columns
+                .iter()
+                .any(|column| column.default.is_some() && !batch.rows.columns.iter().any(|given| given.id == column.id))
     }
 
     /// Names the columns that an INSERT leaves out and that have a DEFAULT, and gives them its expression.
@@ -113,7 +114,8 @@ impl Session {
         let converter = RowConverter::new(fields).map_err(model::Error::internal)?;
         let keys = converter.convert_columns(&arrays).map_err(model::Error::internal)?;
         let mut seen: HashSet<OwnedRow> = HashSet::with_capacity(rows.rows());
-        let duplicate = || error!(UniqueViolation, "duplicate key value violates unique constraint \"{}_pkey\"", relation.name);
+        let duplicate =
+            || error!(UniqueViolation, "duplicate key value violates unique constraint \"{}_pkey\"", relation.name);
         for key in &keys {
             if !seen.insert(key.owned()) {
                 return Err(duplicate());
@@ -164,15 +166,12 @@ fn check_not_null(relation: &Relation, rows: &RowBatch, whole: bool) -> Result<(
 }
 
 /// `DEFAULT` as a value of a row becomes the column's expression, NULL if it has none.
-fn replace_default_words(
-    rows: &mut [InsertRow],
-    relation: &Relation,
-    given: Option<&[String]>,
-) -> Result<()> {
+fn replace_default_words(rows: &mut [InsertRow], relation: &Relation, given: Option<&[String]>) -> Result<()> {
     let mut parsed: HashMap<String, ast::Expr> = HashMap::new();
     for row in rows {
         for (i, expr) in row.values.iter_mut().enumerate() {
-            if !matches!(expr, ast::Expr::Identifier(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default")) {
+            if !matches!(expr, ast::Expr::Identifier(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default"))
+            {
                 continue;
             }
             let column = match given {
@@ -195,7 +194,8 @@ fn replace_default_words(
 /// An expression of its own, such as the text of a DEFAULT.
 fn parse_expr(text: &str) -> Result<ast::Expr> {
     let unreadable = || model::Error::internal(format!("not an expression: {text}"));
-    let Statement::Query(query) = crate::parser::parse(&format!("SELECT {text}"), &ParserOptions::default())?.remove(0).statement
+    let Statement::Query(query) =
+        crate::parser::parse(&format!("SELECT {text}"), &ParserOptions::default())?.remove(0).statement
     else {
         return Err(unreadable());
     };

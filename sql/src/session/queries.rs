@@ -8,9 +8,7 @@ use sqlparser::ast::{self, Expr};
 use super::Session;
 use super::insert::Bound;
 use crate::pgtype::PgType;
-use crate::statement::{
-    ColumnName, CreateTable, InsertSource, InsertTarget, Statement, TableName,
-};
+use crate::statement::{ColumnName, CreateTable, InsertSource, InsertTarget, Statement, TableName};
 
 impl Session {
     /// A SELECT of our own, to be changed before it is run.
@@ -90,7 +88,9 @@ impl Session {
         let planned = self.plan(query, &[]).await?;
         let fields = planned.plan.schema().fields().iter().zip(planned.columns.iter());
         let columns: Vec<Column> = fields
-            .map(|(field, column)| Ok(Column::new(ColumnId::KEY, &column.name, column_of(column.pg_type, field.data_type())?)))
+            .map(|(field, column)| {
+                Ok(Column::new(ColumnId::KEY, &column.name, column_of(column.pg_type, field.data_type())?))
+            })
             .collect::<Result<_>>()?;
         let exists = super::resolve::tables(self.plane(), &self.database, std::slice::from_ref(&table)).await?;
         if if_not_exists && exists[0].is_some() {
@@ -110,8 +110,12 @@ impl Session {
             stable: false,
         };
         self.create_table(create).await?;
-        let target =
-            InsertTarget { table: table.clone(), using: None, columns: None, source: InsertSource::Query(Box::new(query.clone())) };
+        let target = InsertTarget {
+            table: table.clone(),
+            using: None,
+            columns: None,
+            source: InsertSource::Query(Box::new(query.clone())),
+        };
         let tables = self.insert_tables(std::slice::from_ref(&table)).await?;
         let rows = self.query_rows(query, Vec::new()).await?;
         let batches = self.rows_of_query(&target, &tables, rows)?;
@@ -128,7 +132,8 @@ fn literal_of(
     types: &[PgType],
     settings: &std::sync::Arc<crate::pgvalue::ValueSettings>,
 ) -> Result<Expr> {
-    let (Some(value), Some(pg_type)) = (n.checked_sub(1).and_then(|n| values.get(n)), n.checked_sub(1).and_then(|n| types.get(n)))
+    let (Some(value), Some(pg_type)) =
+        (n.checked_sub(1).and_then(|n| values.get(n)), n.checked_sub(1).and_then(|n| types.get(n)))
     else {
         fail!(UndefinedParameter, "there is no parameter ${n}");
     };
@@ -139,7 +144,9 @@ fn literal_of(
     if matches!(*pg_type, PgType::TEXT | PgType::VARCHAR | PgType::UNKNOWN) {
         return Ok(literal);
     }
-    if matches!(*pg_type, PgType::INT2 | PgType::INT4 | PgType::INT8 | PgType::FLOAT8) && !text.starts_with(['N', 'I', '-']) {
+    if matches!(*pg_type, PgType::INT2 | PgType::INT4 | PgType::INT8 | PgType::FLOAT8)
+        && !text.starts_with(['N', 'I', '-'])
+    {
         return Ok(Expr::Value(ast::Value::Number(text, false).with_empty_span()));
     }
     let name = ast::ObjectName::from(vec![ast::Ident::new(pg_type.name)]);
@@ -174,7 +181,9 @@ fn column_of(pg_type: PgType, arrow: &datafusion::arrow::datatypes::DataType) ->
         PgType::BYTEA => DataType::Varbinary(16_382),
         PgType::JSON | PgType::JSONB => DataType::Json,
         PgType::NUMERIC => match arrow {
-            datafusion::arrow::datatypes::DataType::Decimal128(precision, scale) => DataType::Decimal(*precision, *scale),
+            datafusion::arrow::datatypes::DataType::Decimal128(precision, scale) => {
+                DataType::Decimal(*precision, *scale)
+            }
             _ => DataType::Decimal(20, 0),
         },
         PgType::TEXT | PgType::VARCHAR | PgType::NAME | PgType::BPCHAR | PgType::UNKNOWN => DataType::Text,

@@ -78,7 +78,11 @@ impl Session {
             }
         }
         if relation.is_time_series() && matches!(keys, Keys::Assigned(_)) {
-            fail!(NotNullViolation, "null value in column \"{}\" violates not-null constraint", relation.columns[0].name);
+            fail!(
+                NotNullViolation,
+                "null value in column \"{}\" violates not-null constraint",
+                relation.columns[0].name
+            );
         }
         let (tables, ordinals) = match (&resolved.table, names) {
             (Table::Child(child), _) => (vec![TableRef { name: child.name.clone(), create: None }], Vec::new()),
@@ -114,9 +118,7 @@ fn places<'a>(target: &InsertTarget, resolved: &Resolved, relation: &'a Relation
         } else {
             return Err(error!(
                 UndefinedColumn,
-                "column \"{}\" of relation \"{}\" does not exist",
-                name.name,
-                target.table.name
+                "column \"{}\" of relation \"{}\" does not exist", name.name, target.table.name
             )
             .at(name.position));
         });
@@ -141,7 +143,12 @@ fn checked_keys(values: &ArrayRef, column: &Column, resolved: &Resolved) -> Resu
     let ticks = ticks.as_primitive::<Int64Type>();
     if let Some(outside) = ticks.values().iter().find(|tick| !resolved.keep.contains(**tick)) {
         return Err(error!(DatetimeFieldOverflow, "timestamp {outside} is outside the range that the database keeps")
-            .with_detail(format!("It keeps {} to {} ({}).", resolved.keep.min, resolved.keep.max, resolved.precision.name()))
+            .with_detail(format!(
+                "It keeps {} to {} ({}).",
+                resolved.keep.min,
+                resolved.keep.max,
+                resolved.precision.name()
+            ))
             .with_hint("ALTER DATABASE … KEEP makes the range longer."));
     }
     Ok(ticks.values().to_vec())

@@ -83,11 +83,7 @@ pub(crate) async fn database(plane: &dyn DataPlane, name: &str) -> Result<Arc<Da
 /// # Errors
 ///
 /// As [`database_of`].
-pub(crate) async fn tables(
-    plane: &dyn DataPlane,
-    current: &str,
-    names: &[TableName],
-) -> Result<Vec<Option<Resolved>>> {
+pub(crate) async fn tables(plane: &dyn DataPlane, current: &str, names: &[TableName]) -> Result<Vec<Option<Resolved>>> {
     let mut resolved: Vec<Option<Resolved>> = vec![None; names.len()];
     for attempt in 0..2 {
         if attempt == 1 {
@@ -109,11 +105,11 @@ async fn look_up(
 ) -> Result<()> {
     let mut databases: Vec<(Arc<Database>, Vec<usize>)> = Vec::new();
     for (i, name) in names.iter().enumerate().filter(|(i, _)| resolved[*i].is_none()) {
-        let database = match databases.iter().find(|(database, _)| name.qualifier.is_empty() && database.name == current)
-        {
-            Some((database, _)) => database.clone(),
-            None => database_of(plane, current, name).await?,
-        };
+        let database =
+            match databases.iter().find(|(database, _)| name.qualifier.is_empty() && database.name == current) {
+                Some((database, _)) => database.clone(),
+                None => database_of(plane, current, name).await?,
+            };
         match databases.iter_mut().find(|(known, _)| known.id == database.id) {
             Some((_, members)) => members.push(i),
             None => databases.push((database, vec![i])),

@@ -55,8 +55,7 @@ macro_rules! settings {
 }
 
 const ISOLATION: &[&str] = &["read uncommitted", "read committed", "repeatable read", "serializable"];
-const MESSAGES: &[&str] =
-    &["debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error"];
+const MESSAGES: &[&str] = &["debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error"];
 
 /// The version of PostgreSQL whose behaviour clients are told to expect.
 pub const SERVER_VERSION: &str = "15.18";

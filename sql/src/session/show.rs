@@ -79,7 +79,8 @@ impl Session {
 
     pub(super) fn show_setting(&self, name: &str) -> Result<Rows> {
         if name.eq_ignore_ascii_case("all") {
-            let all = self.settings.all().into_iter().map(|(name, value, text)| vec![Some(name), Some(value), Some(text)]);
+            let all =
+                self.settings.all().into_iter().map(|(name, value, text)| vec![Some(name), Some(value), Some(text)]);
             return text_rows(&["name", "setting", "description"], all.collect(), "SHOW");
         }
         let Some(value) = self.settings.get(name) else {

@@ -36,8 +36,13 @@ impl Session {
         let tags = named_tags(stable, using)?;
         if tags.len() != using.values.len() {
             let what = if using.values.len() > tags.len() { "more" } else { "fewer" };
-            return Err(error!(SyntaxError, "TAGS has {what} values than tags ({} for {})", using.values.len(), tags.len())
-                .at(using.position));
+            return Err(error!(
+                SyntaxError,
+                "TAGS has {what} values than tags ({} for {})",
+                using.values.len(),
+                tags.len()
+            )
+            .at(using.position));
         }
         let mut values = Vec::with_capacity(tags.len());
         for (i, (tag, expr)) in tags.into_iter().zip(&using.values).enumerate() {
@@ -77,7 +82,8 @@ fn named_tags<'a>(stable: &'a Relation, using: &Using) -> Result<Vec<&'a Column>
     let mut tags: Vec<&Column> = Vec::with_capacity(names.len());
     for name in names {
         let tag = stable.tag(&name.name).ok_or_else(|| {
-            error!(UndefinedColumn, "tag \"{}\" of relation \"{}\" does not exist", name.name, stable.name).at(name.position)
+            error!(UndefinedColumn, "tag \"{}\" of relation \"{}\" does not exist", name.name, stable.name)
+                .at(name.position)
         })?;
         if tags.iter().any(|known| known.id == tag.id) {
             return Err(error!(DuplicateColumn, "tag \"{}\" specified more than once", name.name).at(name.position));
@@ -91,9 +97,9 @@ fn named_tags<'a>(stable: &'a Relation, using: &Using) -> Result<Vec<&'a Column>
 fn literal_text(expr: &Expr) -> Option<Option<String>> {
     match expr {
         Expr::Value(value) => match &value.value {
-            ast::Value::Number(text, _) | ast::Value::SingleQuotedString(text) | ast::Value::DoubleQuotedString(text) => {
-                Some(Some(text.clone()))
-            }
+            ast::Value::Number(text, _)
+            | ast::Value::SingleQuotedString(text)
+            | ast::Value::DoubleQuotedString(text) => Some(Some(text.clone())),
             ast::Value::Boolean(yes) => Some(Some(yes.to_string())),
             ast::Value::Null => Some(None),
             _ => None,
