@@ -9,7 +9,7 @@ use datafusion::arrow::datatypes::{
 use model::schema::Column;
 use model::{DataType, Precision, Result, Value, error, fail};
 
-use crate::literal::{self, Reading};
+use crate::literal::{self, Literal, Reading};
 
 /// `values` in the type of `column`: ranges and lengths are checked, nothing is cut off. Text is read as a literal would be.
 ///
@@ -91,14 +91,12 @@ fn rescaled(values: &ArrayRef, unit: TimeUnit, precision: Precision) -> Result<A
 
 fn read_text(values: &ArrayRef, column: &Column, precision: Precision, reading: &Reading) -> Result<ArrayRef> {
     let texts = datafusion::arrow::compute::cast(values, &Arrow::Utf8).map_err(model::Error::internal)?;
-    let mut builder = literal::ColumnBuilder::new(column.data_type, precision, *reading);
+    let mut builder = literal::ColumnBuilder::new(column.data_type, precision);
     for text in texts.as_string::<i32>() {
-        match text {
-            Some(text) => builder.append_text(text.as_bytes())?,
-            None => builder.append_null(),
-        }
+        let literal = text.map_or(Literal::Null, |text| Literal::Text(text.as_bytes()));
+        builder.append(literal, reading)?;
     }
-    Ok(builder.finish())
+    Ok(builder.finish().0)
 }
 
 fn check_length(values: &ArrayRef, column: &Column) -> Result<()> {

@@ -89,6 +89,9 @@ impl Session {
             return Ok(tag.to_owned());
         }
         self.advise(kind, &create);
+        for option in &create.ignored {
+            self.notice("00000", format!("option {option} is accepted without effect"));
+        }
         let name = create.table.name.clone();
         let change = CatalogChange::CreateRelation {
             database: database.id,
@@ -268,6 +271,17 @@ impl Session {
                 changed.id = column(&changed.name)?;
                 RelationChange::ModifyColumn(changed)
             }
+            AlterTable::ModifyCompression(name, compression) => {
+                let mut changed = relation
+                    .column(&name)
+                    .cloned()
+                    .ok_or_else(|| undefined_column(relation, "column", &name))?;
+                let before = &mut changed.compression;
+                before.encode = compression.encode.or(before.encode.take());
+                before.compress = compression.compress.or(before.compress.take());
+                before.level = compression.level.or(before.level.take());
+                RelationChange::ModifyColumn(changed)
+            }
             AlterTable::RenameColumn(from, to) => RelationChange::RenameColumn(column(&from)?, to),
             AlterTable::AddTag(tag) => RelationChange::AddTag(tag),
             AlterTable::DropTag(name) => RelationChange::DropTag(tag(&name)?),
@@ -435,7 +449,7 @@ fn set_tags_as_using(
 ) -> Using {
     let (tags, values) = values.into_iter().unzip();
     let stable = TableName { qualifier: Vec::new(), name: stable.name.clone(), position: table.position };
-    Using { stable, tags: Some(tags), values, positions: Vec::new(), position: table.position }
+    Using { stable, tags: Some(tags), values, positions: Vec::new(), opens: table.position }
 }
 
 fn undefined_column(relation: &Relation, what: &str, name: &str) -> model::Error {

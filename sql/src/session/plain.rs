@@ -13,8 +13,7 @@ use sqlparser::ast;
 use super::Session;
 use super::insert::Tables;
 use crate::insert::{Batch, Resolver};
-use crate::parser::ParserOptions;
-use crate::statement::{ColumnName, Insert, InsertRow, InsertSource, Statement};
+use crate::statement::{ColumnName, Insert, InsertRow, InsertSource};
 
 impl Session {
     /// Whether rows of this batch lack a column that has a DEFAULT.
@@ -45,7 +44,7 @@ impl Session {
                 None => *i >= width,
             });
             let filled: Vec<(&Column, ast::Expr)> = absent
-                .filter_map(|(_, column)| Some((column, parse_expr(column.default.as_deref()?))))
+                .filter_map(|(_, column)| Some((column, crate::parser::expression(column.default.as_deref()?))))
                 .map(|(column, expr)| Ok((column, expr?)))
                 .collect::<Result<_>>()?;
             replace_default_words(rows, relation, given.as_deref())?;
@@ -183,25 +182,10 @@ fn replace_default_words(rows: &mut [InsertRow], relation: &Relation, given: Opt
                 None => ast::Expr::Value(ast::Value::Null.with_empty_span()),
                 Some(text) => match parsed.get(&column.name) {
                     Some(expr) => expr.clone(),
-                    None => parsed.entry(column.name.clone()).or_insert(parse_expr(text)?).clone(),
+                    None => parsed.entry(column.name.clone()).or_insert(crate::parser::expression(text)?).clone(),
                 },
             };
         }
     }
     Ok(())
-}
-
-/// An expression of its own, such as the text of a DEFAULT.
-fn parse_expr(text: &str) -> Result<ast::Expr> {
-    let unreadable = || model::Error::internal(format!("not an expression: {text}"));
-    let Statement::Query(query) =
-        crate::parser::parse(&format!("SELECT {text}"), &ParserOptions::default())?.remove(0).statement
-    else {
-        return Err(unreadable());
-    };
-    let ast::SetExpr::Select(mut select) = *query.body else { return Err(unreadable()) };
-    match select.projection.pop() {
-        Some(ast::SelectItem::UnnamedExpr(expr)) => Ok(expr),
-        _ => Err(unreadable()),
-    }
 }

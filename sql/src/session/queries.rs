@@ -108,6 +108,7 @@ impl Session {
             comment: None,
             if_not_exists,
             stable: false,
+            ignored: Vec::new(),
         };
         self.create_table(create).await?;
         let target = InsertTarget {

@@ -42,7 +42,7 @@ impl Session {
                 using.values.len(),
                 tags.len()
             )
-            .at(using.position));
+            .at(using.opens));
         }
         let mut values = Vec::with_capacity(tags.len());
         for (i, (tag, expr)) in tags.into_iter().zip(&using.values).enumerate() {
@@ -71,9 +71,7 @@ impl Session {
             }
         };
         let Some(text) = text else { return Ok(Value::Null) };
-        let mut builder = literal::ColumnBuilder::new(tag.data_type, precision, self.reading());
-        builder.append_text(text.as_bytes())?;
-        super::coerce::value_at(&builder.finish(), 0)
+        literal::value(literal::Literal::Text(text.as_bytes()), tag.data_type, precision, &self.reading())
     }
 }
 
