@@ -5,6 +5,8 @@
 
 mod cli;
 mod config;
+mod http;
+mod process;
 mod wire;
 
 use std::process::ExitCode;
@@ -68,7 +70,7 @@ fn serve(config: Config) -> ExitCode {
             return ExitCode::from(CANNOT_START);
         }
     };
-    let done: Result<(), &str> = runtime.block_on(async { Err("this build has no sessions yet") });
+    let done = runtime.block_on(process::run(config));
     // Whatever still runs has nothing left to lose: the log is synced.
     runtime.shutdown_background();
     match done {

@@ -8,6 +8,7 @@
 mod auth;
 pub(crate) mod backend;
 mod connection;
+mod engine;
 mod extended;
 mod frame;
 mod guard;
@@ -37,6 +38,7 @@ use registry::Registry;
 use startup::Opened;
 
 pub(crate) use auth::verifier;
+pub(crate) use engine::EngineBackend;
 pub(crate) use guard::Phase;
 
 /// A connection that has not logged in by then is closed.
