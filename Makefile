@@ -16,7 +16,6 @@ run: setup            ## Builds the server and starts it on ./data, PostgreSQL w
 
 test:                 ## Sets up, builds the server with failpoints and passes every test.
 	@scripts/setup test
-	$(CARGO) build -p server --features failpoints
 	$(CARGO) test --workspace --features server/failpoints
 
 verify: setup         ## What CI runs: formatting, clippy with warnings as errors, every test.

@@ -93,7 +93,7 @@ fn read_text(values: &ArrayRef, column: &Column, precision: Precision, reading: 
     let texts = datafusion::arrow::compute::cast(values, &Arrow::Utf8).map_err(model::Error::internal)?;
     let mut builder = literal::ColumnBuilder::new(column.data_type, precision);
     for text in texts.as_string::<i32>() {
-        let literal = text.map_or(Literal::Null, |text| Literal::Text(text.as_bytes()));
+        let literal = text.map_or(Literal::Null, Literal::Text);
         builder.append(literal, reading)?;
     }
     Ok(builder.finish().0)

@@ -10,6 +10,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use futures::StreamExt;
 use model::scan::RowStream;
 use model::{Result, error, fail};
+use parking_lot::Mutex;
 use sqlparser::ast;
 
 use super::{Outcome, OutputColumn, Rows, Session};
@@ -21,7 +22,8 @@ const NAMES_MAX: usize = 1000;
 pub(super) struct Cursor {
     pub(super) columns: Arc<[OutputColumn]>,
     schema: SchemaRef,
-    stream: RowStream,
+    /// A session must be shareable, which a stream is not; there is never anyone to wait for.
+    stream: Mutex<RowStream>,
     /// What is left of the batch that was read last.
     rest: Option<RecordBatch>,
     hold: bool,
@@ -42,7 +44,7 @@ impl Cursor {
         while left > 0 {
             let batch = match self.rest.take() {
                 Some(batch) => batch,
-                None => match self.stream.next().await {
+                None => match self.stream.get_mut().next().await {
                     Some(batch) => batch?,
                     None => break,
                 },
@@ -84,7 +86,8 @@ impl Session {
             fail!(ConfigurationLimitExceeded, "more than {NAMES_MAX} cursors are open");
         }
         let rows = self.run_query(query, Vec::new()).await?;
-        let cursor = Cursor { columns: rows.columns, schema: rows.schema, stream: rows.stream, rest: None, hold };
+        let cursor =
+            Cursor { columns: rows.columns, schema: rows.schema, stream: Mutex::new(rows.stream), rest: None, hold };
         self.cursors.insert(name, cursor);
         Ok("DECLARE CURSOR".to_owned())
     }
@@ -101,7 +104,7 @@ impl Session {
         if !only_move && count.is_none() {
             // The rest may be large: it streams, and the cursor is at its end.
             let empty = futures::stream::empty().boxed();
-            let stream = std::mem::replace(&mut cursor.stream, empty);
+            let stream = std::mem::replace(cursor.stream.get_mut(), empty);
             let first = cursor.rest.take().map(Ok);
             let stream = futures::stream::iter(first).chain(stream).boxed();
             return Ok(Outcome::Rows(Rows {

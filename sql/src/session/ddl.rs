@@ -272,10 +272,8 @@ impl Session {
                 RelationChange::ModifyColumn(changed)
             }
             AlterTable::ModifyCompression(name, compression) => {
-                let mut changed = relation
-                    .column(&name)
-                    .cloned()
-                    .ok_or_else(|| undefined_column(relation, "column", &name))?;
+                let mut changed =
+                    relation.column(&name).cloned().ok_or_else(|| undefined_column(relation, "column", &name))?;
                 let before = &mut changed.compression;
                 before.encode = compression.encode.or(before.encode.take());
                 before.compress = compression.compress.or(before.compress.take());

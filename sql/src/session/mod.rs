@@ -230,7 +230,9 @@ impl Session {
         Reading { timezone: self.settings.zone(), now_nanos: self.now_us().saturating_mul(1000) }
     }
 
-    fn value_settings(&self) -> ValueSettings {
+    /// How values of this session are printed and read.
+    #[must_use]
+    pub fn value_settings(&self) -> ValueSettings {
         execute::value_settings(&self.settings)
     }
 
@@ -243,6 +245,7 @@ impl Session {
         context.double_division = self.settings.double_division();
         context.deadline = self.settings.statement_timeout().map(|timeout| Instant::now() + timeout);
         context.text = self.text.clone();
+        context.catalogs = Some(Arc::new(self.catalog_context()));
         if self.transaction.is_dirty() {
             let relations = catalog.databases.values().flat_map(|database| database.relations.values());
             for relation in relations {

@@ -71,7 +71,7 @@ impl Session {
             }
         };
         let Some(text) = text else { return Ok(Value::Null) };
-        literal::value(literal::Literal::Text(text.as_bytes()), tag.data_type, precision, &self.reading())
+        literal::value(literal::Literal::Text(&text), tag.data_type, precision, &self.reading())
     }
 }
 
