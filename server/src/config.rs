@@ -126,8 +126,8 @@ settings! {
     query_memory_bytes: usize = 1 << 30;
     /// Parallelism of one query.
     query_partitions: usize = std::thread::available_parallelism().map_or(2, usize::from);
-    /// host:port under which other dnodes reach this one; kept in the catalog from the founding on.
-    endpoint: String = Settings::default().endpoint;
+    /// host:port under which other dnodes reach this one, rpc_listen if empty; kept in the catalog from the founding on.
+    endpoint: String = String::new();
     /// Most vnodes that this dnode may carry.
     support_vnodes: u32 = Settings::default().support_vnodes;
     /// Milliseconds between two heartbeats of a leader.
@@ -157,7 +157,7 @@ impl Config {
     pub(crate) fn dnode(&self) -> Settings {
         Settings {
             data_dir: self.data_dir.clone(),
-            endpoint: self.endpoint.clone(),
+            endpoint: if self.endpoint.is_empty() { self.rpc_listen.to_string() } else { self.endpoint.clone() },
             support_vnodes: self.support_vnodes,
             heartbeat_ms: self.heartbeat_ms,
             election_min_ms: self.election_min_ms,

@@ -1,7 +1,7 @@
 //! Limits of names, tables and options. The numbers are TDengine's.
 
 use model::options::DatabaseOptions;
-use model::schema::Column;
+use model::schema::{Column, RelationKind};
 use model::{DataType, Result, fail};
 
 /// Bytes of a database name.
@@ -131,8 +131,8 @@ fn bytes(column: &Column) -> u64 {
     }
 }
 
-/// Whether these columns and tags together make a possible relation.
-pub(super) fn shape(columns: &[Column], tags: &[Column]) -> Result<()> {
+/// Whether these columns and tags together make a possible relation. TDengine's bound on a row holds for time series.
+pub(super) fn shape(kind: RelationKind, columns: &[Column], tags: &[Column]) -> Result<()> {
     if columns.len() + tags.len() > COLUMNS_MAX {
         let count = columns.len() + tags.len();
         fail!(TooManyColumns, "a table has at most {COLUMNS_MAX} columns and tags, not {count}");
@@ -141,7 +141,7 @@ pub(super) fn shape(columns: &[Column], tags: &[Column]) -> Result<()> {
         fail!(TooManyColumns, "a super table has at most {TAGS_MAX} tags, not {}", tags.len());
     }
     let row: u64 = columns.iter().map(bytes).sum();
-    if row > ROW_BYTES_MAX {
+    if kind != RelationKind::Plain && row > ROW_BYTES_MAX {
         fail!(TooManyColumns, "a row has at most {ROW_BYTES_MAX} bytes, these columns make {row}");
     }
     let json = tags.iter().any(|tag| tag.data_type == DataType::Json);

@@ -60,7 +60,7 @@ fn free(database: &Database, name: &str) -> Result<()> {
 
 /// Whether a relation of this kind can have these columns and tags.
 fn check(kind: RelationKind, columns: &[Column], tags: &[Column]) -> Result<()> {
-    limits::shape(columns, tags)?;
+    limits::shape(kind, columns, tags)?;
     columns.iter().try_for_each(|column| typed(kind, "column", column))?;
     tags.iter().try_for_each(|tag| typed(kind, "tag", tag))?;
     if kind == RelationKind::Plain {

@@ -75,7 +75,7 @@ where
     /// One message; false when the client says goodbye.
     async fn turn(&mut self) -> Result<bool, Stop> {
         let (kind, message) = self.next_message().await?;
-        let simple = kind == b'Q';
+        let simple = matches!(kind, b'Q' | b'F');
         let done = match message {
             Err(error) => Err(Stop::Error(error)),
             Ok(Message::Terminate(_)) => return Ok(false),

@@ -1,6 +1,6 @@
 //! Casts to types that DataFusion does not know: `name`, `"char"`, `oid`, `regclass` and its kin, arrays of them.
 
-use sqlparser::ast::{ArrayElemTypeDef, DataType, Expr};
+use sqlparser::ast::{self, ArrayElemTypeDef, DataType, Expr};
 
 use super::build::{call, is_placeholder, literal, take};
 use super::system_name;
@@ -9,6 +9,12 @@ use super::system_name;
 pub(super) fn rewrite(inner: &mut Expr, data_type: &mut DataType) -> Option<Expr> {
     if let DataType::Array(ArrayElemTypeDef::SquareBracket(element, size)) = data_type {
         return array(inner, element, *size);
+    }
+    if matches!(data_type, DataType::Bytea)
+        && let Some(written) = literal(inner)
+        && let Some(hex) = bytea_hex(written)
+    {
+        return Some(Expr::Value(ast::Value::HexStringLiteral(hex).with_empty_span()));
     }
     let name = type_name(data_type)?;
     let function = match name.as_str() {
@@ -94,4 +100,27 @@ pub(super) fn element_type(data_type: &DataType) -> Option<&DataType> {
         DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)) => Some(element),
         _ => None,
     }
+}
+
+/// The bytes that a literal of type bytea means, in hexadecimal: `\\x…`, or text with `\\\\` and `\\ooo`.
+fn bytea_hex(written: &str) -> Option<String> {
+    if let Some(hex) = written.strip_prefix("\\x") {
+        let digits: String = hex.chars().filter(|c| !c.is_whitespace()).collect();
+        return (digits.len().is_multiple_of(2) && digits.chars().all(|c| c.is_ascii_hexdigit())).then_some(digits);
+    }
+    let mut hex = String::with_capacity(written.len() * 2);
+    let mut rest = written.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        let (value, after) = match (byte, after) {
+            (b'\\', [b'\\', after @ ..]) => (b'\\', after),
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) => {
+                ((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'), after)
+            }
+            (b'\\', _) => return None,
+            (byte, after) => (*byte, after),
+        };
+        hex.push_str(&format!("{value:02x}"));
+        rest = after;
+    }
+    Some(hex)
 }

@@ -23,6 +23,7 @@ pub(super) fn rewrite(expr: &mut Expr) {
             None
         }
         Expr::Collate { expr: inner, .. } => Some(take(inner)),
+        Expr::Function(function) if is_ranking(function) => Some(bigint(take(expr))),
         Expr::Cast { expr: inner, data_type, kind: CastKind::Cast | CastKind::DoubleColon, .. } => {
             let cast = casts::rewrite(inner, data_type);
             cast.or_else(|| array_literal(inner, data_type)).or_else(|| times::cast(inner, data_type))
@@ -245,5 +246,21 @@ pub(super) fn tell_apart(items: &mut [SelectItem]) {
             _ => continue,
         };
         *item = SelectItem::ExprWithAlias { expr, alias };
+    }
+}
+
+/// Window functions that count: unsigned in DataFusion, bigint in PostgreSQL.
+fn is_ranking(function: &Function) -> bool {
+    const NAMES: [&str; 4] = ["row_number", "rank", "dense_rank", "ntile"];
+    function.over.is_some() && system_name(&function.name).is_some_and(|name| NAMES.contains(&name.as_str()))
+}
+
+fn bigint(expr: Expr) -> Expr {
+    Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(expr),
+        data_type: DataType::BigInt(None),
+        array: false,
+        format: None,
     }
 }

@@ -193,10 +193,10 @@ impl TimeZone {
     /// `InvalidParameterValue` for an unknown zone.
     pub fn parse(text: &str) -> Result<Self> {
         let text = text.trim();
-        if let Ok(hours) = text.parse::<f64>() {
-            if hours.abs() <= 167.0 {
-                return Ok(Self::Fixed((hours * 3600.0).round() as i32));
-            }
+        if let Ok(hours) = text.parse::<f64>()
+            && hours.abs() <= 167.0
+        {
+            return Ok(Self::Fixed((hours * 3600.0).round() as i32));
         }
         if let Some(zone) = Self::named(text).or_else(|| posix(text)) {
             return Ok(zone);

@@ -102,11 +102,11 @@ impl Small {
         self.push(if east_s < 0 { b'-' } else { b'+' });
         let seconds = east_s.unsigned_abs();
         self.two(seconds / 3600);
-        if seconds % 3600 != 0 {
+        if !seconds.is_multiple_of(3600) {
             self.push(b':');
             self.two(seconds / 60 % 60);
         }
-        if seconds % 60 != 0 {
+        if !seconds.is_multiple_of(60) {
             self.push(b':');
             self.two(seconds % 60);
         }

@@ -43,7 +43,7 @@ impl Session {
         // Held, a DELETE cannot say how many rows it will find; what it finds now is what it says.
         let counted = match &change {
             Change::DeleteKeys { keys, .. } => Some(keys.len() as u64),
-            _ if self.transaction.holds() => Some(self.count_rows(table, &change).await?),
+            _ if self.transaction.holds() => Some(self.count_rows(table, &relation, &change).await?),
             _ => None,
         };
         let batch = WriteBatch { database: found.database.id, changes: vec![change] };
@@ -194,7 +194,7 @@ impl Session {
 
     /// The keys of the rows that satisfy `condition`.
     async fn keys_to_delete(&self, table: &TableName, relation: &Relation, condition: Option<Expr>) -> Result<Change> {
-        let what = if relation.is_time_series() { "tbname, _c0" } else { "_c0" };
+        let what = if relation.is_time_series() { "tbname, _c0" } else { "_rowid" };
         let mut select = self.internal_select(&format!("SELECT {what} FROM {}", self.quoted_name(table)))?;
         select.selection = condition;
         let mut names: Vec<String> = Vec::new();
@@ -223,17 +223,21 @@ impl Session {
     }
 
     /// How many rows a range that is held will take away.
-    async fn count_rows(&self, table: &TableName, change: &Change) -> Result<u64> {
+    async fn count_rows(&self, table: &TableName, relation: &Relation, change: &Change) -> Result<u64> {
         let Change::DeleteRange { tables, range, .. } = change else { return Ok(0) };
-        let mut select = self.internal_select(&format!("SELECT tbname, _c0 FROM {}", self.quoted_name(table)))?;
-        if let Tables::Named(names) = tables {
+        if *tables == Tables::Named(Vec::new()) {
+            return Ok(0);
+        }
+        let key = if relation.is_time_series() { "_c0" } else { "_rowid" };
+        let mut select = self.internal_select(&format!("SELECT {key} FROM {}", self.quoted_name(table)))?;
+        if let (true, Tables::Named(names)) = (relation.is_time_series(), tables) {
             let list = names.iter().map(|name| text_literal(name)).collect();
             let tbname = Box::new(Expr::Identifier(ast::Ident::new("tbname")));
             select.selection = Some(Expr::InList { expr: tbname, list, negated: false });
         }
         let mut rows = 0;
         for batch in self.run_internal(select, Vec::new()).await? {
-            rows += ticks(batch.column(1))?.values().iter().filter(|key| range.contains(**key)).count();
+            rows += ticks(batch.column(0))?.values().iter().filter(|key| range.contains(**key)).count();
         }
         Ok(rows as u64)
     }
@@ -260,7 +264,7 @@ impl Session {
             }
             columns.push(column);
         }
-        let mut select = self.internal_select(&format!("SELECT _c0 FROM {}", self.quoted_name(table)))?;
+        let mut select = self.internal_select(&format!("SELECT _rowid FROM {}", self.quoted_name(table)))?;
         select.projection.extend(assignments.into_iter().enumerate().map(|(i, (_, expr))| {
             ast::SelectItem::ExprWithAlias { expr, alias: ast::Ident::new(format!("__set{i}")) }
         }));

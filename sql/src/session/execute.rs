@@ -26,7 +26,7 @@ impl Session {
         self.begin_statement(&parsed);
         let (parameters, columns) =
             self.described(&parsed, types).await.map_err(|error| shift(error, parsed.offset))?;
-        Ok(Prepared { parsed, parameters, columns, given: types.to_vec() })
+        Ok(Prepared { parsed, parameters, columns })
     }
 
     async fn described(
@@ -237,10 +237,12 @@ impl Session {
                     self.warn("25001", "there is already a transaction in progress");
                 }
                 self.now_us.get_or_insert_with(super::wall_us);
+                self.settings_before.get_or_insert_with(|| self.settings.clone());
                 Ok("BEGIN".to_owned())
             }
             Statement::Commit => {
                 if self.status() == TransactionStatus::Failed {
+                    self.restore_settings();
                     self.transaction.clear();
                     self.end_of_transaction();
                     return Ok("ROLLBACK".to_owned());
@@ -256,6 +258,7 @@ impl Session {
                 if !self.transaction.is_block() {
                     self.warn("25P01", "there is no transaction in progress");
                 }
+                self.restore_settings();
                 self.transaction.clear();
                 self.end_of_transaction();
                 Ok("ROLLBACK".to_owned())

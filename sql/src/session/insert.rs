@@ -56,6 +56,7 @@ impl Session {
         let names: Vec<TableName> = names_of(&insert);
         let tables = self.insert_tables(&names).await?;
         self.fill_defaults(&mut insert, &tables)?;
+        self.number_serials(&mut insert, &tables).await?;
         if let [target] = insert.targets.as_slice()
             && let InsertSource::Query(query) = &target.source
         {

@@ -13,6 +13,7 @@ mod plain;
 mod queries;
 mod query_rows;
 mod resolve;
+mod serial;
 mod settings;
 mod show;
 mod tags;
@@ -44,6 +45,10 @@ pub struct Engine {
     planner: Planner,
     /// Makes the verifier of a password: the wire's business, so the wire brings it.
     scram: Scram,
+    /// Milliseconds since the epoch of the start.
+    started_ms: i64,
+    /// The numbers that SERIAL columns give next.
+    serials: serial::Serials,
 }
 
 /// Makes the verifier that is stored of a password.
@@ -53,7 +58,7 @@ impl Engine {
     /// An engine over a cluster.
     #[must_use]
     pub fn new(plane: Arc<dyn DataPlane>, planner: Planner, scram: Scram) -> Arc<Self> {
-        Arc::new(Self { plane, planner, scram })
+        Arc::new(Self { plane, planner, scram, started_ms: wall_us() / 1000, serials: serial::Serials::default() })
     }
 
     /// The cluster.
@@ -83,6 +88,7 @@ impl Engine {
             prepared: HashMap::new(),
             notices: Vec::new(),
             changes: Vec::new(),
+            settings_before: None,
             locals: Vec::new(),
             advised: false,
             now_us: None,
@@ -113,6 +119,8 @@ pub struct Session {
     prepared: HashMap<String, cursor::SqlPrepared>,
     notices: Vec<Notice>,
     changes: Vec<(String, String)>,
+    /// The settings at BEGIN: ROLLBACK comes back to them.
+    settings_before: Option<Settings>,
     /// What SET LOCAL changed, with the value before.
     locals: Vec<(String, String)>,
     /// The NOTICE about time series was given.
@@ -132,8 +140,6 @@ pub struct Prepared {
     pub parameters: Vec<PgType>,
     /// The columns of its result, None if it gives no rows.
     pub columns: Option<Arc<[OutputColumn]>>,
-    /// What the client said of its parameters: 0 is nothing.
-    given: Vec<u32>,
 }
 
 impl Session {
@@ -174,6 +180,7 @@ impl Session {
     pub fn fail(&mut self) {
         self.transaction.fail();
         if !self.transaction.is_block() {
+            self.restore_settings();
             self.end_of_transaction();
         }
     }
@@ -210,6 +217,7 @@ impl Session {
     fn end_of_transaction(&mut self) {
         self.close_cursors_at_end();
         self.restore_locals();
+        self.settings_before = None;
         self.now_us = None;
     }
 

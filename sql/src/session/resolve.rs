@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::catalog::{Database, View};
-use model::schema::{Relation, RelationKind, Table};
+use model::schema::{Relation, Table};
 use model::{DataPlane, Result, error, fail};
 
 use crate::statement::TableName;
@@ -148,13 +148,4 @@ pub(crate) fn undefined(name: &TableName) -> model::Error {
 /// A name as it was written.
 pub(crate) fn written(name: &TableName) -> String {
     name.qualifier.iter().chain([&name.name]).map(String::as_str).collect::<Vec<_>>().join(".")
-}
-
-/// Says what kind of thing a relation is, for messages.
-pub(crate) fn kind_name(kind: RelationKind) -> &'static str {
-    match kind {
-        RelationKind::Super => "a super table",
-        RelationKind::Normal => "a normal table",
-        RelationKind::Plain => "a plain table",
-    }
 }

@@ -359,6 +359,10 @@ pub fn parse_zone(value: &str) -> Option<Tz> {
     if let Some(zone) = by_name {
         return Some(*zone);
     }
+    // As POSIX counts, UTC+3 is three hours west.
+    if let Some(west) = value.strip_prefix("UTC").or_else(|| value.strip_prefix("GMT")) {
+        return format!("Etc/GMT{west}").parse().ok();
+    }
     let hours = value.strip_suffix(":00").unwrap_or(value);
     let hours: i32 = hours.parse().ok()?;
     // The names of Etc zones have POSIX signs: Etc/GMT-8 is eight hours east.

@@ -41,6 +41,16 @@ impl Session {
         }
     }
 
+    /// ROLLBACK takes every SET of the transaction back, and clients are told of what they follow.
+    pub(super) fn restore_settings(&mut self) {
+        let Some(before) = self.settings_before.take() else { return };
+        let changed = self.settings.reported();
+        self.settings = before;
+        let now = self.settings.reported();
+        self.changes.extend(now.into_iter().filter(|setting| !changed.contains(setting)));
+        self.locals.clear();
+    }
+
     pub(super) fn reset(&mut self, name: &str) -> Result<String> {
         if name.eq_ignore_ascii_case("all") {
             let changes = self.settings.reset_all();
@@ -148,6 +158,7 @@ impl Session {
         context.backend = self.login.backend;
         context.address.clone_from(&self.login.address);
         context.now_us = self.now_us();
+        context.started_ms = self.engine.started_ms;
         context
     }
 

@@ -342,6 +342,7 @@ impl GroupLog {
     ///
     /// Why the log has halted.
     pub fn purge(&self, position: Position) -> Result<(), Halt> {
+        fail::fail_point!("purge", |_| std::process::abort());
         self.mark(|core| core.purge(position), |group, serial| Op::Purge { group, serial, position })
     }
 
