@@ -14,7 +14,7 @@ CREATE STABLE IF NOT EXISTS transformers (
 
 \echo '== A child table for each transformer.'
 CREATE TABLE IF NOT EXISTS etth1 USING transformers TAGS ('north', 1)
-                           etth2 USING transformers TAGS ('south', 2);
+             IF NOT EXISTS etth2 USING transformers TAGS ('south', 2);
 
 \echo '== The data, by COPY.'
 \copy etth1 FROM 'tests/data/ETTh1.csv' WITH (FORMAT csv, HEADER true)

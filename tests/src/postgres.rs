@@ -11,7 +11,7 @@ use crate::free_port;
 /// A PostgreSQL server.
 pub struct Postgres {
     child: Child,
-    /// Port on 127.0.0.1; user `postgres`, no password.
+    /// Port on 127.0.0.1; user `root`, no password.
     pub port: u16,
     folder: PathBuf,
 }
@@ -55,7 +55,7 @@ impl Postgres {
         }
         let data = folder.join("data");
         let made = as_postgres(&program("initdb"))
-            .args(["-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C", "-D"])
+            .args(["-A", "trust", "-U", "root", "--no-sync", "-E", "UTF8", "--locale=C", "-D"])
             .arg(&data)
             .current_dir(&folder)
             .output()
@@ -83,7 +83,7 @@ impl Postgres {
     }
 
     async fn try_connect(&self) -> Result<Client, tokio_postgres::Error> {
-        let config = format!("host=127.0.0.1 port={} user=postgres dbname=postgres", self.port);
+        let config = format!("host=127.0.0.1 port={} user=root dbname=postgres", self.port);
         let (client, connection) = tokio_postgres::connect(&config, NoTls).await?;
         // It ends with the client, or with the server.
         tokio::spawn(connection);

@@ -71,7 +71,7 @@ impl Shard {
                     let busy = io::Error::new(io::ErrorKind::TimedOut, "scans of the old state do not end");
                     return Err(Halt::disk(format!("replace {}", self.directory.display()), busy));
                 }
-                std::thread::sleep(Duration::from_millis(5));
+                std::thread::park_timeout(Duration::from_millis(5));
             }
         }
         let installed = Vnode::install(from, &self.directory, &self.env);

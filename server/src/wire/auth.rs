@@ -22,7 +22,7 @@ pub(crate) enum Login {
     /// No password is asked for.
     Trusted,
     /// A SCRAM exchange that has not begun.
-    Scram(Exchange),
+    Scram(Box<Exchange>),
 }
 
 /// A SCRAM exchange.
@@ -53,7 +53,7 @@ impl Login {
         };
         let known = verifier.is_some();
         let verifier = verifier.unwrap_or_else(|| unknown(name));
-        Ok(Self::Scram(Exchange {
+        Ok(Self::Scram(Box::new(Exchange {
             user: name.to_owned(),
             iterations: verifier.iterations as usize,
             secret: Some(ScramSecret::SaltedPassword {
@@ -62,7 +62,7 @@ impl Login {
             }),
             waiting: None,
             known,
-        }))
+        })))
     }
 }
 

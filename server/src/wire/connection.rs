@@ -113,7 +113,8 @@ where
             self.flush().await?;
             tokio::select! {
                 biased;
-                read = self.input.fill() => read?,
+                // A cancel that came while nothing ran has nothing to cancel.
+                read = self.input.fill() => { read?; self.guard.cancel.clear(); },
                 () = self.guard.reached(Phase::Draining) => return Err(Stop::Fatal(shutting_down())),
             }
         }

@@ -8,7 +8,9 @@ use model::{Result, error, fail};
 
 use super::resolve::{self, Object, Resolved};
 use super::{Notice, Session};
-use crate::statement::{AlterTable, CreateChild, CreateTable, DatabaseOption, TableName, UserOptions, Using};
+use crate::statement::{
+    AlterTable, CreateChild, CreateTable, DatabaseOption, Statement, TableName, UserOptions, Using,
+};
 
 impl Session {
     pub(super) async fn create_database(
@@ -417,6 +419,30 @@ impl Session {
         }
         self.engine.plane.define(CatalogChange::DropUser { name: name.to_owned() }).await?;
         Ok("DROP ROLE".to_owned())
+    }
+
+    /// Databases and users are a superuser's; a user may change the own password, and create databases where allowed.
+    pub(super) fn check_privilege(&self, statement: &Statement) -> Result<()> {
+        let catalog = self.engine.plane.catalog();
+        let user = catalog.users.get(&self.login.user);
+        if user.is_none_or(|user| user.superuser) {
+            return Ok(());
+        }
+        let createdb = user.is_some_and(|user| user.createdb);
+        let what = match statement {
+            Statement::CreateDatabase { .. } if !createdb => "to create database",
+            Statement::AlterDatabase { .. } | Statement::DropDatabase { .. } => "to change or drop a database",
+            Statement::CreateUser { .. } | Statement::DropUser { .. } => "to create or drop users",
+            Statement::AlterUser { name, options } => {
+                let own = UserOptions { password: options.password.clone(), ..UserOptions::default() };
+                if *name == self.login.user && *options == own {
+                    return Ok(());
+                }
+                "to change this user"
+            }
+            _ => return Ok(()),
+        };
+        fail!(InsufficientPrivilege, "permission denied {what}")
     }
 
     pub(super) fn notice(&mut self, code: &'static str, message: String) {

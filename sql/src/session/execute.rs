@@ -171,6 +171,7 @@ impl Session {
     }
 
     async fn define(&mut self, statement: Statement) -> Result<String> {
+        self.check_privilege(&statement)?;
         match statement {
             Statement::CreateDatabase { name, options, if_not_exists } => {
                 self.create_database(&name, &options, if_not_exists).await

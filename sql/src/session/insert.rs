@@ -65,7 +65,7 @@ impl Session {
             let rows = self.rows_of_query(target, &tables, batches)?;
             return self.write_rows(rows).await;
         }
-        let evaluated = self.evaluate_cells(&insert).await?;
+        let evaluated = self.evaluate_cells(&insert, bound).await?;
         let settings = Arc::new(self.value_settings());
         let mut evaluate = |expr: &Expr, column: &model::schema::Column| match placeholder(expr) {
             Some(n) => bound.cell(n, column, &settings),
@@ -128,7 +128,7 @@ impl Session {
     }
 
     /// Evaluates the cells that are neither literals nor parameters, by the address of their expression.
-    async fn evaluate_cells(&self, insert: &Insert) -> Result<HashMap<usize, ScalarValue>> {
+    async fn evaluate_cells(&self, insert: &Insert, bound: &Bound<'_>) -> Result<HashMap<usize, ScalarValue>> {
         let mut cells: Vec<&Expr> = Vec::new();
         for target in &insert.targets {
             if let InsertSource::Values(rows) = &target.source {
@@ -142,7 +142,12 @@ impl Session {
         // DataFusion plans many columns slowly: a few hundred at a time.
         for some in cells.chunks(256) {
             let mut select = self.internal_select("SELECT 1")?;
-            select.projection = some.iter().map(|expr| ast::SelectItem::UnnamedExpr((*expr).clone())).collect();
+            let mut items = Vec::with_capacity(some.len());
+            for expr in some {
+                let expr = self.with_parameters(Some((*expr).clone()), bound)?;
+                items.extend(expr.map(ast::SelectItem::UnnamedExpr));
+            }
+            select.projection = items;
             let batches = self.run_internal(select, Vec::new()).await?;
             let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0) else {
                 return Err(model::Error::internal("a SELECT without FROM gave no row"));

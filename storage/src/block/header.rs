@@ -254,10 +254,11 @@ impl Header {
         sids
     }
 
-    /// Whether [`Header::decode_versions`] needs [`KEYS_CHUNK`]: not when all rows have one version.
+    /// The chunk that [`Header::decode_versions`] reads; None when all rows have one version. It is not always
+    /// [`KEYS_CHUNK`]: keys and versions that do not pack well fill more than one.
     #[must_use]
-    pub fn versions_are_stored(&self) -> bool {
-        self.versions.is_some()
+    pub fn versions_chunk(&self) -> Option<u16> {
+        self.versions.map(|place| place.chunk)
     }
 
     /// The keys of `rows` from the bytes of [`KEYS_CHUNK`].
@@ -273,8 +274,7 @@ impl Header {
         codec::decode_longs(self.keys.of(chunk)?, self.rows, rows)
     }
 
-    /// The versions of `rows` from the bytes of [`KEYS_CHUNK`], which may be empty unless
-    /// [`Header::versions_are_stored`].
+    /// The versions of `rows` from the bytes of [`Header::versions_chunk`], which may be empty where there is none.
     ///
     /// # Errors
     ///

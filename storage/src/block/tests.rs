@@ -116,7 +116,7 @@ proptest! {
             let keys = &encoded.chunks[usize::from(KEYS_CHUNK)];
             prop_assert_eq!(header.sids(range.clone()), &rows.sids[range.clone()]);
             prop_assert_eq!(header.decode_keys(keys, range.clone()).unwrap(), &rows.keys[range.clone()]);
-            let versions: &[u8] = if header.versions_are_stored() { keys } else { &[] };
+            let versions = header.versions_chunk().map_or(&[][..], |chunk| &encoded.chunks[usize::from(chunk)]);
             prop_assert_eq!(header.decode_versions(versions, range.clone()).unwrap(), &rows.versions[range.clone()]);
             for (meta, column) in header.columns.iter().zip(&rows.columns) {
                 prop_assert_eq!((meta.id, meta.data_type), (column.id, column.data_type));

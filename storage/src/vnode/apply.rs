@@ -195,8 +195,7 @@ impl Planner<'_> {
     }
 
     fn create(&mut self, suid: Suid, table: &Creation) -> Result<u32, Rejection> {
-        let hash = model::hash::table_hash(&table.name);
-        if hash < self.options.hash_begin || hash > self.options.hash_end {
+        if !self.options.owns(&table.name) {
             return Err(Rejection::WrongVgroup);
         }
         let sid = self.next_sid;

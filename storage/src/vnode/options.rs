@@ -40,6 +40,12 @@ pub struct VnodeOptions {
 }
 
 impl VnodeOptions {
+    /// Whether a table of this name belongs here.
+    #[must_use]
+    pub fn owns(&self, name: &str) -> bool {
+        (self.hash_begin..=self.hash_end).contains(&model::hash::table_hash(name))
+    }
+
     /// # Panics
     ///
     /// If a bucket has no length.

@@ -45,18 +45,27 @@ pub(super) fn names(overlay: &Overlay, suid: model::Suid) -> Vec<&str> {
 
 struct Builder<'a> {
     view: &'a View,
+    /// Whether a table of this name would live here: an overlay goes to every vgroup of the relation.
+    is_ours: &'a dyn Fn(&str) -> bool,
     sids: HashMap<&'a str, u32>,
     next_row_id: i64,
     out: Overlaid,
 }
 
-/// Turns an overlay into chunks and deletes. `named` is what its [`names`] mean.
-pub(super) fn build(view: &View, overlay: &Overlay, named: &[Option<Arc<Series>>]) -> Overlaid {
+/// Turns an overlay into chunks and deletes. `named` is what its [`names`] mean; tables that do not exist yet count
+/// where `is_ours` says that they will live.
+pub(super) fn build(
+    view: &View,
+    overlay: &Overlay,
+    named: &[Option<Arc<Series>>],
+    is_ours: &dyn Fn(&str) -> bool,
+) -> Overlaid {
     let known = names(overlay, view.suid).into_iter().zip(named).filter_map(|(name, series)| {
         let series = series.as_ref().filter(|series| series.suid == view.suid)?;
         Some((name, series.sid))
     });
-    let mut builder = Builder { view, sids: known.collect(), next_row_id: view.next_row_id, out: Overlaid::default() };
+    let mut builder =
+        Builder { view, is_ours, sids: known.collect(), next_row_id: view.next_row_id, out: Overlaid::default() };
     let first = u64::MAX - overlay.len() as u64;
     for (change, version) in overlay.iter().zip(first..) {
         builder.change(change, version);
@@ -95,8 +104,8 @@ impl<'a> Builder<'a> {
         for table in &rows.tables {
             let sid = match (self.sids.get(table.name.as_str()), &table.create) {
                 (Some(sid), _) => Some(*sid),
-                (None, Some(tags)) => Some(self.create(&table.name, tags)),
-                (None, None) => None,
+                (None, Some(tags)) if (self.is_ours)(&table.name) => Some(self.create(&table.name, tags)),
+                (None, _) => None,
             };
             sids.push(sid);
         }

@@ -52,7 +52,8 @@ impl Vnode {
             names.extend(list.iter().map(String::as_str));
         }
         let (view, named) = self.view_and(suid, &names);
-        let overlaid = overlay::build(&view, &request.overlay, &named[..of_overlay]);
+        let is_ours = |name: &str| self.options.owns(name);
+        let overlaid = overlay::build(&view, &request.overlay, &named[..of_overlay], &is_ours);
         let series = match &request.series {
             Series::All => match view.all_series() {
                 SeriesFilter::Set(sids) if !overlaid.tables.is_empty() => {

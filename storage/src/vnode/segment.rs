@@ -197,7 +197,8 @@ impl Segment {
         let key_range = TimeRange { min: header.key_min, max: header.key_max };
         let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else { return Ok(None) };
         let mut span = first.start..last.end;
-        let mut versions = header.decode_versions(keys_chunk, span.clone()).map_err(&corrupt)?;
+        let versions_chunk = chunks.get(header.versions_chunk().unwrap_or(KEYS_CHUNK), &mut read)?;
+        let mut versions = header.decode_versions(versions_chunk, span.clone()).map_err(&corrupt)?;
         if wanted.touched(bounds, key_range, header.version_min) {
             let sids = header.sids(span.clone());
             let alive = |row: &usize| {

@@ -98,6 +98,10 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        if args.is_distinct {
+            let name = if self.average { "avg" } else { "sum" };
+            return Err(to_datafusion(error!(FeatureNotSupported, "{name}(DISTINCT …) beside another aggregate")));
+        }
         Ok(match args.expr_fields[0].data_type() {
             DataType::Float64 => Box::new(Single(Compensated { average: self.average, ..Compensated::default() })),
             DataType::Int64 => Box::new(Single(Signed::default())),
@@ -111,7 +115,8 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        self.is_ours(args.expr_fields[0].data_type()) || self.stock().inner().groups_accumulator_supported(args)
+        !args.is_distinct && self.is_ours(args.expr_fields[0].data_type())
+            || self.stock().inner().groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
