@@ -237,12 +237,19 @@ impl Cluster {
 
     /// Writes `count` times three rows through the leader.
     async fn write(&mut self, count: u64, without: &[u64]) {
-        let leader = self.leader(without).await;
         for _ in 0..count {
             self.seq += 1;
-            let pending = leader.replica.propose(&part(self.seq)).await.expect("proposed");
-            let (_, answer) = pending.answer().await.expect("applied");
-            let applied = replica::applied(answer).expect("of a vgroup");
+            // A busy machine may change the leader in the middle: the same (writer, seq) again is applied once.
+            let write = async {
+                loop {
+                    let leader = self.leader(without).await;
+                    let Ok(pending) = leader.replica.propose(&part(self.seq)).await else { continue };
+                    if let Ok((_, answer)) = pending.answer().await {
+                        return replica::applied(answer).expect("of a vgroup");
+                    }
+                }
+            };
+            let applied = tokio::time::timeout(PATIENCE, write).await.expect("a leader applies it");
             assert!(matches!(applied, Applied::Done(Effect { written: 3, .. })), "{applied:?}");
         }
     }

@@ -442,8 +442,8 @@ async fn simple_protocol() {
             columns,
             "Row 0 t0",
             "Complete SELECT 1|",
-            "Error SERROR C42P01 Mno such table",
             "Status implicit|begin rollback|",
+            "Error SERROR C42P01 Mno such table",
             "Ready I"
         ]
     );

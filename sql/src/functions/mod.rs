@@ -2,6 +2,7 @@
 //! and row functions ([`timeseries`]), PostgreSQL's functions ([`pg`]).
 
 pub mod aggregate;
+pub(crate) mod checked;
 pub mod pg;
 pub mod timeseries;
 pub mod window;

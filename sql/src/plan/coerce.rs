@@ -27,6 +27,7 @@ use sqlparser::ast::BinaryOperator;
 use super::PlanContext;
 use super::error::to_datafusion;
 use super::filter::unit_nanos;
+use crate::functions::checked::checked;
 
 /// Rewrites every expression of `plan`, inside subqueries too.
 ///
@@ -66,6 +67,7 @@ impl ExprPlanner for EarlyCoercion {
         let op = match raw.op {
             BinaryOperator::Plus => Operator::Plus,
             BinaryOperator::Minus => Operator::Minus,
+            BinaryOperator::Multiply => Operator::Multiply,
             BinaryOperator::Eq => Operator::Eq,
             BinaryOperator::NotEq => Operator::NotEq,
             BinaryOperator::Lt => Operator::Lt,
@@ -75,8 +77,16 @@ impl ExprPlanner for EarlyCoercion {
             _ => return Ok(PlannerResult::Original(raw)),
         };
         let rewriter = Rewriter { schema, context: &self.0 };
+        if let (Some(left), Some(right)) = (rewriter.type_of(&raw.left), rewriter.type_of(&raw.right))
+            && let Some(checked) = checked(&raw.left, op, &raw.right, [&left, &right])
+        {
+            return Ok(PlannerResult::Planned(checked));
+        }
         let is_time = |expr: &Expr| matches!(rewriter.type_of(expr), Some(DataType::Timestamp(..)));
         if !is_time(&raw.left) && !is_time(&raw.right) {
+            return Ok(PlannerResult::Original(raw));
+        }
+        if op == Operator::Multiply {
             return Ok(PlannerResult::Original(raw));
         }
         let binary = BinaryExpr::new(Box::new(raw.left), op, Box::new(raw.right));
