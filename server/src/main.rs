@@ -57,7 +57,8 @@ fn effective(options: Options) -> Result<Config, ExitCode> {
 
 fn serve(config: Config) -> ExitCode {
     let filter = config.log.parse::<tracing_subscriber::EnvFilter>().unwrap_or_default();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     std::panic::set_hook(Box::new(|panic| {
         let trace = std::backtrace::Backtrace::force_capture();
         tracing::error!("{panic}\n{trace}");

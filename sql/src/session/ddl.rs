@@ -3,7 +3,7 @@
 use model::catalog::{CatalogChange, Defined, RelationChange, User};
 use model::options::DatabaseOptions;
 use model::schema::{Relation, RelationKind, Table};
-use model::write::{Change, NewTable, WriteBatch};
+use model::write::{Change, NewTable, TableRef, WriteBatch};
 use model::{Result, error, fail};
 
 use super::resolve::{self, Object, Resolved};
@@ -178,6 +178,31 @@ impl Session {
             self.engine.plane.write(batch).await?.total()?;
         }
         Ok("CREATE TABLE".to_owned())
+    }
+
+    /// Child tables that held rows create are made at once, like all DDL inside a transaction, so that the transaction's
+    /// own reads find them by name and tags. The rows stay held.
+    pub(super) async fn create_held_children(&mut self, batch: &mut WriteBatch) -> Result<()> {
+        let mut changes = Vec::new();
+        for change in &mut batch.changes {
+            let Change::Rows(rows) = change else { continue };
+            let create = |table: &mut TableRef| Some(NewTable { name: table.name.clone(), tags: table.create.take()? });
+            let tables: Vec<NewTable> = rows.tables.iter_mut().filter_map(create).collect();
+            if !tables.is_empty() {
+                changes.push(Change::CreateTables { suid: rows.suid, tables, if_not_exists: true });
+            }
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let made = self.engine.plane.write(WriteBatch { database: batch.database, changes }).await?.total()?;
+        if made.created > 0 && self.transaction.is_block() {
+            self.notice(
+                "00000",
+                format!("{} child tables are created at once, whatever becomes of the transaction", made.created),
+            );
+        }
+        Ok(())
     }
 
     /// The super table of this name.

@@ -265,9 +265,12 @@ impl Session {
             columns.push(column);
         }
         let mut select = self.internal_select(&format!("SELECT _rowid FROM {}", self.quoted_name(table)))?;
-        select.projection.extend(assignments.into_iter().enumerate().map(|(i, (_, expr))| {
-            ast::SelectItem::ExprWithAlias { expr, alias: ast::Ident::new(format!("__set{i}")) }
-        }));
+        for (i, (_, expr)) in assignments.into_iter().enumerate() {
+            let expr = super::plain::without_default_word(expr, columns[i])?;
+            select
+                .projection
+                .push(ast::SelectItem::ExprWithAlias { expr, alias: ast::Ident::new(format!("__set{i}")) });
+        }
         select.selection = condition;
         let batches = self.run_internal(select, Vec::new()).await?;
         let mut changes = Vec::new();
@@ -277,7 +280,7 @@ impl Session {
             check_count(rows)?;
             changes.push(Change::Rows(self.updated(&relation, &columns, &batch, found.database.options.precision)?));
         }
-        self.check_plain(&relation, &changes)?;
+        self.check_replaced(&found.database.name, &relation, &changes).await?;
         if !changes.is_empty() {
             self.write(WriteBatch { database: found.database.id, changes }).await?;
         }
@@ -417,7 +420,7 @@ pub(super) fn quoted(database: &str, table: &str) -> String {
 }
 
 /// Keys as ticks.
-fn ticks(array: &ArrayRef) -> Result<Int64Array> {
+pub(super) fn ticks(array: &ArrayRef) -> Result<Int64Array> {
     let ticks = cast(array, &DataType::Int64).map_err(model::Error::internal)?;
     Ok(ticks.as_primitive::<Int64Type>().clone())
 }

@@ -345,7 +345,7 @@ impl Session {
         if !from {
             let query = match (query, &table) {
                 (Some(query), _) => query,
-                (None, Some(table)) => self.table_query(table, columns.as_deref())?,
+                (None, Some(table)) => self.table_query(table, columns.as_deref()).await?,
                 (None, None) => fail!(SyntaxError, "COPY needs a table or a query"),
             };
             let rows = self.run_query(&query, Vec::new()).await?;

@@ -267,8 +267,9 @@ impl Session {
     }
 
     /// Writes a batch, or holds it in a transaction. What is held has no effect to tell of yet.
-    async fn write(&mut self, batch: model::write::WriteBatch) -> Result<model::write::Effect> {
+    async fn write(&mut self, mut batch: model::write::WriteBatch) -> Result<model::write::Effect> {
         if self.transaction.holds() {
+            self.create_held_children(&mut batch).await?;
             self.transaction.hold(batch)?;
             return Ok(model::write::Effect::default());
         }

@@ -1,13 +1,12 @@
 //! What plain tables ask beside time series: defaults, NOT NULL and primary keys.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::arrow::row::{OwnedRow, RowConverter, SortField};
 use model::schema::{Column, Relation, RelationKind, Table};
-use model::write::{Change, RowBatch, WriteBatch};
-use model::{Precision, Result, error};
+use model::write::{Change, Keys, RowBatch, WriteBatch};
+use model::{ColumnId, Precision, Result, error};
 use sqlparser::ast;
 
 use super::Session;
@@ -82,15 +81,20 @@ impl Session {
         Ok(())
     }
 
-    /// Checks rows that replace others: NOT NULL of the columns that are named.
-    pub(super) fn check_plain(&self, relation: &Arc<Relation>, changes: &[Change]) -> Result<()> {
+    /// Checks rows that replace others: NOT NULL of the columns that are named, and no primary key twice.
+    pub(super) async fn check_replaced(&self, database: &str, relation: &Relation, changes: &[Change]) -> Result<()> {
         for change in changes {
-            if let Change::Rows(rows) = change {
-                check_not_null(relation, rows, false)?;
-                if rows.columns.iter().any(|column| relation.primary_key.contains(&column.id)) {
-                    return Err(error!(FeatureNotSupported, "UPDATE of a primary key column of \"{}\"", relation.name)
-                        .with_hint("DELETE the row and INSERT it anew."));
-                }
+            let Change::Rows(rows) = change else { continue };
+            check_not_null(relation, rows, false)?;
+            let named = |id: &ColumnId| rows.columns.iter().any(|column| column.id == *id);
+            if relation.primary_key.iter().all(named) && !relation.primary_key.is_empty() {
+                self.check_unique(database, relation, rows).await?;
+            } else if relation.primary_key.iter().any(named) {
+                return Err(error!(
+                    FeatureNotSupported,
+                    "UPDATE of a part of the primary key of \"{}\"", relation.name
+                )
+                .with_hint("Name every column of the primary key."));
             }
         }
         Ok(())
@@ -121,18 +125,28 @@ impl Session {
             }
         }
         let list = names.iter().map(|name| format!("\"{}\"", name.replace('"', "\"\""))).collect::<Vec<_>>().join(", ");
-        let select =
-            self.internal_select(&format!("SELECT {list} FROM {}", super::delete::quoted(database, &relation.name)))?;
+        let select = self.internal_select(&format!(
+            "SELECT _rowid, {list} FROM {}",
+            super::delete::quoted(database, &relation.name)
+        ))?;
+        // A row that is replaced does not stand in its own way.
+        let replaced: HashSet<i64> = match &rows.keys {
+            Keys::Given(keys) => keys.iter().copied().collect(),
+            Keys::Assigned(_) => HashSet::new(),
+        };
         for batch in self.run_internal(select, Vec::new()).await? {
+            let row_ids = super::delete::ticks(batch.column(0))?;
             let stored: Vec<ArrayRef> = batch
                 .columns()
                 .iter()
+                .skip(1)
                 .zip(&arrays)
                 .map(|(stored, given)| datafusion::arrow::compute::cast(stored, given.data_type()))
                 .collect::<std::result::Result<_, _>>()
                 .map_err(model::Error::internal)?;
             let stored = converter.convert_columns(&stored).map_err(model::Error::internal)?;
-            if stored.iter().any(|key| seen.contains(&key.owned())) {
+            let mut others = stored.iter().zip(row_ids.values()).filter(|(_, row)| !replaced.contains(row));
+            if others.any(|(key, _)| seen.contains(&key.owned())) {
                 return Err(duplicate());
             }
         }
@@ -188,4 +202,14 @@ fn replace_default_words(rows: &mut [InsertRow], relation: &Relation, given: Opt
         }
     }
     Ok(())
+}
+
+/// `DEFAULT` as a column's new value is its expression, NULL if it has none; anything else is itself.
+pub(super) fn without_default_word(expr: ast::Expr, column: &Column) -> Result<ast::Expr> {
+    let word = matches!(&expr, ast::Expr::Identifier(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default"));
+    match &column.default {
+        _ if !word => Ok(expr),
+        None => Ok(ast::Expr::Value(ast::Value::Null.with_empty_span())),
+        Some(text) => crate::parser::expression(text),
+    }
 }

@@ -1,12 +1,13 @@
 //! Queries that the session itself makes: what DELETE, UPDATE, COPY TO and CREATE TABLE AS read.
 
 use datafusion::common::ScalarValue;
-use model::schema::Column;
+use model::schema::{Column, RelationKind, Table};
 use model::{ColumnId, DataType, Result, error, fail};
 use sqlparser::ast::{self, Expr};
 
 use super::Session;
 use super::insert::Bound;
+use super::resolve::Object;
 use crate::pgtype::PgType;
 use crate::statement::{ColumnName, CreateTable, InsertSource, InsertTarget, Statement, TableName};
 
@@ -29,9 +30,18 @@ impl Session {
     }
 
     /// `SELECT columns FROM table`, for COPY TO.
-    pub(super) fn table_query(&self, table: &TableName, columns: Option<&[ColumnName]>) -> Result<Box<ast::Query>> {
+    /// All columns of a super table begin with tbname, as COPY FROM takes them.
+    pub(super) async fn table_query(
+        &self,
+        table: &TableName,
+        columns: Option<&[ColumnName]>,
+    ) -> Result<Box<ast::Query>> {
+        let found = super::resolve::table(self.plane(), &self.database, table).await;
         let list = match columns {
-            None => "*".to_owned(),
+            None => match found.as_ref().map(|found| &found.object) {
+                Ok(Object::Table(Table::Relation(of))) if of.kind == RelationKind::Super => "tbname, *".to_owned(),
+                _ => "*".to_owned(),
+            },
             Some(columns) => {
                 let quoted = columns.iter().map(|column| format!("\"{}\"", column.name.replace('"', "\"\"")));
                 quoted.collect::<Vec<_>>().join(", ")

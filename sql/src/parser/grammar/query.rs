@@ -1,7 +1,7 @@
 //! SELECT and its like, EXPLAIN, DELETE and UPDATE.
 
 use model::{Result, error};
-use sqlparser::ast::{Expr, Query, SetExpr};
+use sqlparser::ast::{self, Expr, Query, SetExpr};
 use sqlparser::tokenizer::Token;
 
 use crate::parser::cursor::Cursor;
@@ -14,7 +14,8 @@ pub(super) fn query(cursor: &mut Cursor<'_>) -> Result<Statement> {
 /// A query that only reads.
 pub(super) fn select(cursor: &mut Cursor<'_>) -> Result<Box<Query>> {
     let position = cursor.position();
-    let query = cursor.query()?;
+    let mut query = cursor.query()?;
+    fetch_is_limit(&mut query);
     let refused = match &*query.body {
         SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
             Some("WITH before a statement that writes")
@@ -139,4 +140,19 @@ fn condition(cursor: &mut Cursor<'_>) -> Result<Option<Expr>> {
         return Err(cursor.refuse("RETURNING"));
     }
     Ok(condition)
+}
+
+/// `FETCH FIRST n ROWS ONLY` is LIMIT n.
+fn fetch_is_limit(query: &mut Query) {
+    let plain = |fetch: &ast::Fetch| !fetch.percent && !fetch.with_ties;
+    let Some(fetch) = query.fetch.take_if(|fetch| plain(fetch)) else { return };
+    let one = || ast::Expr::Value(ast::Value::Number("1".to_owned(), false).with_empty_span());
+    let rows = fetch.quantity.unwrap_or_else(one);
+    match &mut query.limit_clause {
+        Some(ast::LimitClause::LimitOffset { limit, .. }) => *limit = Some(rows),
+        _ => {
+            query.limit_clause =
+                Some(ast::LimitClause::LimitOffset { limit: Some(rows), offset: None, limit_by: Vec::new() });
+        }
+    }
 }
