@@ -1,13 +1,14 @@
-//! `+`, `-` and `*` of whole numbers that fail with 22003 where DataFusion's wrap around.
+//! `+`, `-` and `*` of whole numbers that fail with 22003 where DataFusion's wrap around, and `/` of doubles that fails
+//! with 22012 where DataFusion's is infinite.
 //!
 //! The planner puts these in place of the operators, so they have no name that SQL could call.
 
 use std::sync::{Arc, LazyLock};
 
-use datafusion::arrow::array::{ArrayRef, Datum};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Datum};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::compute::kernels::numeric::{add, mul, sub};
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::compute::kernels::numeric::{add, div, mul, sub};
+use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -37,13 +38,19 @@ macro_rules! checked {
 checked!(PLUS, Plus);
 checked!(MINUS, Minus);
 checked!(MULTIPLY, Multiply);
+checked!(DIVIDE, Divide);
 
-/// `left operator right` that fails on overflow; None unless both are signed whole numbers and the operator can overflow.
+/// `left operator right` that fails on overflow or division by zero; None where DataFusion's own operator does, or where
+/// the types are others.
 pub(crate) fn checked(left: &Expr, operator: Operator, right: &Expr, types: [&DataType; 2]) -> Option<Expr> {
     let function = match operator {
         Operator::Plus => &PLUS,
         Operator::Minus => &MINUS,
         Operator::Multiply => &MULTIPLY,
+        Operator::Divide if types.iter().all(|of| of.is_numeric()) && types.iter().any(|of| of.is_floating()) => {
+            let arguments = vec![left.clone(), right.clone()];
+            return Some(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&DIVIDE), arguments)));
+        }
         _ => return None,
     };
     if !types.iter().all(|of| of.is_signed_integer()) {
@@ -79,6 +86,7 @@ impl ScalarUDFImpl for Checked {
         match self.operator {
             Operator::Plus => "checked_add",
             Operator::Minus => "checked_subtract",
+            Operator::Divide => "checked_divide",
             _ => "checked_multiply",
         }
     }
@@ -88,6 +96,10 @@ impl ScalarUDFImpl for Checked {
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        if self.operator == Operator::Divide {
+            let single = types.iter().all(|of| *of == DataType::Float32);
+            return Ok(if single { DataType::Float32 } else { DataType::Float64 });
+        }
         Ok(wider(&types[0], &types[1]))
     }
 
@@ -100,6 +112,7 @@ impl ScalarUDFImpl for Checked {
         let result = match self.operator {
             Operator::Plus => add(left, right),
             Operator::Minus => sub(left, right),
+            Operator::Divide => quotient(&arrays[0], &arrays[1]),
             _ => mul(left, right),
         };
         let result: ArrayRef = result.map_err(|failure| out_of_range(failure, to))?;
@@ -120,4 +133,15 @@ fn out_of_range(failure: ArrowError, data_type: &DataType) -> datafusion::error:
         ArrowError::ArithmeticOverflow(_) => to_datafusion(error!(NumericValueOutOfRange, "{name} out of range")),
         other => other.into(),
     }
+}
+
+/// `left / right` of floats of one type.
+fn quotient(left: &ArrayRef, right: &ArrayRef) -> std::result::Result<ArrayRef, ArrowError> {
+    let divisors = cast(right, &DataType::Float64)?;
+    let divisors = divisors.as_primitive::<Float64Type>();
+    let by_zero = |row: usize| divisors.value(row) == 0.0 && !divisors.is_null(row) && !left.is_null(row);
+    if (0..divisors.len()).any(by_zero) {
+        return Err(ArrowError::DivideByZero);
+    }
+    div(left, right)
 }

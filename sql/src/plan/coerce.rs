@@ -68,6 +68,7 @@ impl ExprPlanner for EarlyCoercion {
             BinaryOperator::Plus => Operator::Plus,
             BinaryOperator::Minus => Operator::Minus,
             BinaryOperator::Multiply => Operator::Multiply,
+            BinaryOperator::Divide => Operator::Divide,
             BinaryOperator::Eq => Operator::Eq,
             BinaryOperator::NotEq => Operator::NotEq,
             BinaryOperator::Lt => Operator::Lt,
@@ -86,7 +87,7 @@ impl ExprPlanner for EarlyCoercion {
         if !is_time(&raw.left) && !is_time(&raw.right) {
             return Ok(PlannerResult::Original(raw));
         }
-        if op == Operator::Multiply {
+        if matches!(op, Operator::Multiply | Operator::Divide) {
             return Ok(PlannerResult::Original(raw));
         }
         let binary = BinaryExpr::new(Box::new(raw.left), op, Box::new(raw.right));

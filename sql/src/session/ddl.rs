@@ -86,6 +86,14 @@ impl Session {
         }
         let tag = if create.stable { "CREATE STABLE" } else { "CREATE TABLE" };
         let kind = relation_kind(&create)?;
+        let with_default = create.columns.iter().find(|column| column.default.is_some());
+        if let (true, Some(column)) = (kind != RelationKind::Plain, with_default) {
+            return Err(error!(FeatureNotSupported, "DEFAULT of column \"{}\" in a time series", column.name)
+                .with_hint(
+                    "A column that an INSERT leaves out keeps its old value, or is NULL; plain tables have defaults.",
+                )
+                .at(create.table.position));
+        }
         let database = resolve::database_of(self.plane(), &self.database, &create.table).await?;
         if self.exists_already(&create.table, create.if_not_exists).await? {
             return Ok(tag.to_owned());
