@@ -35,6 +35,8 @@ use futures::StreamExt;
 use model::scan::RowStream;
 use model::{DataPlane, Result, fail};
 use sqlparser::ast;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 pub use context::{PlanContext, Planned};
 pub use explain::ExplainOptions;
@@ -199,7 +201,7 @@ impl Planner {
         let (state, plan) = self.physical(planned, values).await?;
         let schema = plan.schema();
         let stream = execute_stream(plan, state.task_ctx()).map_err(from_datafusion)?;
-        let stream: RowStream = Box::pin(stream.map(|batch| batch.map_err(from_datafusion)));
+        let stream = apart(Box::pin(stream.map(|batch| batch.map_err(from_datafusion))));
         Ok((schema, within(stream, planned.context.deadline)))
     }
 
@@ -270,6 +272,42 @@ fn within(stream: RowStream, deadline: Option<tokio::time::Instant>) -> RowStrea
             Ok(Some(batch)) => Some((batch, Some(stream))),
             Ok(None) => None,
             Err(_) => Some((Err(timed_out()), None)),
+        }
+    }))
+}
+
+/// Batches that a running query may be ahead of its reader.
+const BATCHES_AHEAD: usize = 2;
+
+/// Runs a stream in a task of its own, so that a reader is never held up by work that does not yield: it can stop waiting
+/// at once. Dropping the result ends the task at its next yield.
+fn apart(mut stream: RowStream) -> RowStream {
+    struct Running(Option<JoinHandle<()>>);
+    impl Drop for Running {
+        fn drop(&mut self) {
+            if let Some(task) = &self.0 {
+                task.abort();
+            }
+        }
+    }
+    let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
+    let task = tokio::spawn(async move {
+        while let Some(batch) = stream.next().await {
+            if sender.send(batch).await.is_err() {
+                break;
+            }
+        }
+    });
+    Box::pin(futures::stream::unfold((receiver, Running(Some(task))), |(mut receiver, mut running)| async move {
+        if let Some(batch) = receiver.recv().await {
+            return Some((batch, (receiver, running)));
+        }
+        // A task that panicked has not come to the end of the rows.
+        match running.0.take()?.await {
+            Ok(()) => None,
+            Err(failure) => {
+                Some((Err(model::Error::internal(format!("the query broke: {failure}"))), (receiver, running)))
+            }
         }
     }))
 }
