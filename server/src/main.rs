@@ -55,6 +55,9 @@ fn effective(options: Options) -> Result<Config, ExitCode> {
     })
 }
 
+/// Threads of the runtime for each core.
+const THREADS_PER_CORE: usize = 4;
+
 fn serve(config: Config) -> ExitCode {
     let filter = config.log.parse::<tracing_subscriber::EnvFilter>().unwrap_or_default();
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
@@ -63,7 +66,13 @@ fn serve(config: Config) -> ExitCode {
         let trace = std::backtrace::Backtrace::force_capture();
         tracing::error!("{panic}\n{trace}");
     }));
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK_BYTES).build();
+    // A join that does not yield holds a thread for each of its partitions: others must be left for the sockets.
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(THREADS_PER_CORE * cores)
+        .thread_stack_size(STACK_BYTES)
+        .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(fault) => {
