@@ -46,7 +46,7 @@ pub struct Setting {
 }
 
 macro_rules! settings {
-    ($($name:literal = $default:literal, $check:expr, $reported:literal, $description:literal;)+) => {
+    ($($name:literal = $default:expr, $check:expr, $reported:literal, $description:literal;)+) => {
         /// Every setting that a session knows.
         pub const SETTINGS: &[Setting] = &[$(
             Setting { name: $name, default: $default, check: $check, reported: $reported, description: $description },
@@ -57,8 +57,7 @@ macro_rules! settings {
 const ISOLATION: &[&str] = &["read uncommitted", "read committed", "repeatable read", "serializable"];
 const MESSAGES: &[&str] = &["debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error"];
 
-/// The version of PostgreSQL whose behaviour clients are told to expect.
-pub const SERVER_VERSION: &str = "15.18";
+pub use crate::catalogs::SERVER_VERSION;
 /// The same as a number.
 pub const SERVER_VERSION_NUM: &str = "150018";
 
@@ -101,8 +100,8 @@ settings! {
     "row_security" = "on", Check::Bool, false, "Accepted, without effect.";
     "search_path" = "\"$user\", public", Check::Text, false, "Schemas of unqualified names; every database has public.";
     "server_encoding" = "UTF8", Check::ReadOnly, true, "Always UTF8.";
-    "server_version" = "15.18", Check::ReadOnly, true, "Version of PostgreSQL that clients should expect.";
-    "server_version_num" = "150018", Check::ReadOnly, false, "The same as a number.";
+    "server_version" = SERVER_VERSION, Check::ReadOnly, true, "Version of PostgreSQL that clients should expect.";
+    "server_version_num" = SERVER_VERSION_NUM, Check::ReadOnly, false, "The same as a number.";
     "session_authorization" = "root", Check::ReadOnly, true, "The user.";
     "standard_conforming_strings" = "on", Check::OneOf(&["on"]), true, "Backslashes are plain in '…'; always on.";
     "statement_timeout" = "0", Check::Millis, false, "Longest run of a statement; 0 is no limit.";
