@@ -380,6 +380,8 @@ fn scan_tags(inner: &Inner, vgroup: VgroupId, request: &TagsRequest) -> RecordBa
     RecordBatch::try_new(request.schema(), columns).expect("the schema of the request")
 }
 
+mod reduce;
+
 #[async_trait]
 impl DataPlane for FakePlane {
     fn catalog(&self) -> Arc<Catalog> {
@@ -446,6 +448,15 @@ impl DataPlane for FakePlane {
                 batch
             }
             ScanRequest::Tags(tags) => scan_tags(&inner, vgroup, tags),
+            ScanRequest::Aggregate(request) => {
+                let kept = inner.series.clone();
+                for change in &request.rows.overlay {
+                    inner.apply(change);
+                }
+                let batch = reduce::groups(&inner, vgroup, request);
+                inner.series = kept;
+                batch
+            }
             other => fail!(FeatureNotSupported, "the fake plane does not do {other:?}"),
         };
         Ok(Box::pin(futures::stream::iter([Ok(batch)])))

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio_postgres::{Client, NoTls};
 
@@ -67,14 +67,34 @@ pub fn root() -> PathBuf {
 ///
 /// # Panics
 ///
-/// If it was not built: `make test` does so first.
+/// If it was not built, or something was changed since: `make test` builds it first, `cargo test --test cases` does not.
 #[must_use]
 pub fn binary() -> PathBuf {
     let own = std::env::current_exe().expect("a test has a path");
     let profile = own.ancestors().find(|folder| folder.join("deps").is_dir()).expect("tests lie in the target folder");
     let binary = profile.join("marigraph");
     assert!(binary.exists(), "{} is not there: run `make test`, or build the server first", binary.display());
+    let built = std::fs::metadata(&binary).and_then(|binary| binary.modified()).expect("it has a time");
+    for room in ["server/src", "sql/src", "cluster/src", "storage/src", "storage/model/src"] {
+        if let Some(newer) = changed_since(&root().join(room), built) {
+            panic!("{} is newer than the server's binary: add `--test cli`, which builds it", newer.display());
+        }
+    }
     binary
+}
+
+/// A source file that was changed after `built`, if there is one. Tests are no part of the binary.
+fn changed_since(folder: &Path, built: SystemTime) -> Option<PathBuf> {
+    std::fs::read_dir(folder).ok()?.flatten().find_map(|entry| {
+        let path = entry.path();
+        let test = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("test"));
+        if path.is_dir() {
+            return if test { None } else { changed_since(&path, built) };
+        }
+        let source = path.extension().is_some_and(|extension| extension == "rs");
+        let changed = entry.metadata().and_then(|file| file.modified()).is_ok_and(|changed| changed > built);
+        (source && changed && !test).then_some(path)
+    })
 }
 
 /// A port that is free now.

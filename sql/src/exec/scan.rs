@@ -16,7 +16,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
 };
 use futures::{StreamExt, TryStreamExt};
-use model::scan::{ScanRequest, Series};
+use model::scan::{RowsRequest, ScanRequest, Series};
 use model::{DataPlane, TimeRange, VgroupId};
 
 use crate::plan::error::to_datafusion;
@@ -53,6 +53,28 @@ impl VgroupScanExec {
     }
 }
 
+impl VgroupScanExec {
+    /// Where it reads.
+    pub(crate) fn plane(&self) -> &Arc<dyn DataPlane> {
+        &self.plane
+    }
+
+    /// What it reads.
+    pub(crate) fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// What it asks of each vgroup.
+    pub(crate) fn requests(&self) -> &[(VgroupId, ScanRequest)] {
+        &self.requests
+    }
+
+    /// Which column of the requests' output an output column is.
+    pub(crate) fn kept(&self, column: usize) -> Option<usize> {
+        self.keep.get(column).copied()
+    }
+}
+
 impl fmt::Debug for VgroupScanExec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VgroupScanExec").field("table", &self.table).field("requests", &self.requests).finish()
@@ -67,13 +89,11 @@ impl DisplayAs for VgroupScanExec {
             Some((_, ScanRequest::Rows(rows))) => {
                 let names: Vec<_> = self.schema().fields().iter().map(|field| field.name().clone()).collect();
                 write!(f, ", columns=[{}]", names.join(", "))?;
-                let all = |series: &Series| matches!(series, Series::All);
-                if !self.requests.iter().any(|(_, r)| matches!(r, ScanRequest::Rows(r) if all(&r.series))) {
-                    write!(f, ", series={}", self.requests.iter().map(|(_, r)| series_of(r)).sum::<usize>())?;
-                }
-                if rows.range != TimeRange::ALL {
-                    write!(f, ", range=[{}, {}]", bound(rows.range.min), bound(rows.range.max))?;
-                }
+                let requests = self.requests.iter().filter_map(|(_, request)| match request {
+                    ScanRequest::Rows(rows) => Some(rows),
+                    _ => None,
+                });
+                describe(f, requests)?;
                 for filter in &rows.filters {
                     write!(f, ", {} in [{:?}, {:?}]", filter.column, filter.min, filter.max)?;
                 }
@@ -96,16 +116,22 @@ fn bound(tick: i64) -> String {
     }
 }
 
-fn series_of(request: &ScanRequest) -> usize {
-    let series = match request {
-        ScanRequest::Rows(rows) => &rows.series,
-        ScanRequest::Tags(tags) => &tags.series,
-        _ => return 0,
+/// Which tables and which times the requests of one leaf ask for.
+pub(super) fn describe<'a>(
+    f: &mut fmt::Formatter<'_>,
+    requests: impl Iterator<Item = &'a RowsRequest> + Clone,
+) -> fmt::Result {
+    let count = |rows: &RowsRequest| match &rows.series {
+        Series::All => None,
+        Series::Sids(sids) => Some(sids.len()),
+        Series::Named(names) => Some(names.len()),
     };
-    match series {
-        Series::All => 0,
-        Series::Sids(sids) => sids.len(),
-        Series::Named(names) => names.len(),
+    if let Some(series) = requests.clone().map(count).sum::<Option<usize>>() {
+        write!(f, ", series={series}")?;
+    }
+    match requests.map(|rows| rows.range).next() {
+        Some(range) if range != TimeRange::ALL => write!(f, ", range=[{}, {}]", bound(range.min), bound(range.max)),
+        _ => Ok(()),
     }
 }
 

@@ -21,7 +21,8 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type, TimeUnit};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
-use model::{error, fail};
+use model::aggregate::Windows as Grid;
+use model::{TimeRange, error, fail};
 
 use crate::parser::markers::{Duration, Unit};
 use crate::plan::coerce::local_instant;
@@ -30,6 +31,9 @@ use crate::plan::filter::{instant_nanos, unit_nanos};
 
 /// Windows that one row may be in, at most.
 pub const WINDOWS_PER_ROW_MAX: usize = 10_000;
+
+/// Windows of the calendar that storage is told of, at most.
+const GRID_MAX: usize = 10_000;
 
 /// A length of time as windows count it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,6 +167,35 @@ impl Windows {
             Length::Ticks(step) => Some(step),
             _ => None,
         }
+    }
+
+    /// The windows that times in `range` are in, as storage counts them. None if a row may be in several, or if it would
+    /// take more than [`GRID_MAX`] windows of the calendar.
+    #[must_use]
+    pub fn grid(&self, range: TimeRange) -> Option<Grid> {
+        if self.sliding != self.width {
+            return None;
+        }
+        let step = match self.sliding {
+            Length::Ticks(step) => Some(step),
+            // A day of UTC is always as long.
+            Length::Days(days) if self.zone == Tz::UTC => days.checked_mul(86_400_000_000_000 / self.tick),
+            _ => None,
+        };
+        if let Some(step) = step {
+            let offset = self.offset_ticks()?.rem_euclid(step);
+            return Some(Grid::Fixed { step, offset });
+        }
+        let mut start = self.floor(range.min)?;
+        let mut starts = Vec::new();
+        while start <= range.max {
+            if starts.len() == GRID_MAX {
+                return None;
+            }
+            starts.push(start);
+            start = self.next(start).filter(|next| *next > start)?;
+        }
+        Some(Grid::Starts(starts.into()))
     }
 
     /// The earliest window that has `tick` in it.

@@ -9,6 +9,7 @@ use model::write::Overlay;
 use model::{Catalog, Suid};
 use tokio::time::Instant;
 
+use super::pushdown::Pushdown;
 use crate::catalogs::CatalogContext;
 use crate::pgtype::PgType;
 use crate::session::OutputColumn;
@@ -32,6 +33,8 @@ pub struct PlanContext {
     pub backend: i32,
     /// `division = 'double'`: `7 / 2` is 3.5.
     pub double_division: bool,
+    /// What of a query vgroups may do.
+    pub pushdown: Pushdown,
     /// What the transaction holds and its own reads must see.
     pub overlay: HashMap<Suid, Overlay>,
     /// What system tables and session functions see beyond this (settings, address, observer); its catalog is replaced
@@ -56,6 +59,7 @@ impl PlanContext {
             user: "root".into(),
             backend: 0,
             double_division: false,
+            pushdown: Pushdown::default(),
             overlay: HashMap::new(),
             catalogs: None,
             deadline: None,

@@ -13,6 +13,7 @@ pub mod filter;
 pub mod names;
 mod output;
 mod provider;
+pub mod pushdown;
 pub mod system;
 pub mod table;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel};
@@ -92,11 +94,14 @@ impl Planner {
         options.explain.show_statistics = false;
         let pool = Arc::new(FairSpillPool::new(settings.memory_bytes));
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().map_err(from_datafusion)?;
+        let mut rules = PhysicalOptimizer::default().rules;
+        rules.insert(0, Arc::new(pushdown::PushAggregates));
         let mut state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)
             .with_default_features()
             .with_query_planner(Arc::new(fill::FillQueryPlanner))
+            .with_physical_optimizer_rules(rules)
             .build();
         register(&mut state).map_err(from_datafusion)?;
         Ok(Self { plane, state })
@@ -185,6 +190,7 @@ impl Planner {
         let options = state.config_mut().options_mut();
         options.execution.time_zone = Some(context.timezone.name().into());
         options.extensions.insert(catalogs.extension());
+        options.extensions.insert(context.pushdown);
         let now = DateTime::from_timestamp_micros(context.now_us).unwrap_or_default();
         // Functions find these options when they run.
         state.mark_start_execution();

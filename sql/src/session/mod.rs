@@ -251,6 +251,7 @@ impl Session {
         context.user = self.login.user.clone();
         context.backend = self.login.backend;
         context.double_division = self.settings.double_division();
+        context.pushdown = self.settings.pushdown();
         context.deadline = self.settings.statement_timeout().map(|timeout| Instant::now() + timeout);
         context.text = self.text.clone();
         context.catalogs = Some(Arc::new(self.catalog_context()));

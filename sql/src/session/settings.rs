@@ -9,6 +9,8 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use model::{Result, error, fail};
 
+use crate::plan::pushdown::Pushdown;
+
 /// How a value is checked and brought into its usual form.
 #[derive(Clone, Copy)]
 enum Check {
@@ -63,6 +65,7 @@ pub const SERVER_VERSION_NUM: &str = "150018";
 
 settings! {
     "application_name" = "", Check::Text, true, "Name that the client gave itself.";
+    "block_statistics" = "on", Check::Bool, false, "Whether what is known of whole blocks may stand for their rows; off to compare.";
     "bytea_output" = "hex", Check::OneOf(&["hex", "escape"]), false, "Output format of bytea.";
     "client_encoding" = "UTF8", Check::Utf8, true, "Encoding of the client; UTF8 only.";
     "client_min_messages" = "notice", Check::OneOf(MESSAGES), false, "Accepted, without effect.";
@@ -97,6 +100,7 @@ settings! {
     "lock_timeout" = "0", Check::Millis, false, "Accepted: there are no locks to wait for.";
     "max_identifier_length" = "63", Check::ReadOnly, false, "As PostgreSQL's.";
     "max_index_keys" = "32", Check::ReadOnly, false, "As PostgreSQL's.";
+    "push_aggregates" = "on", Check::Bool, false, "Whether vgroups reduce their rows before they send them; off to compare.";
     "row_security" = "on", Check::Bool, false, "Accepted, without effect.";
     "search_path" = "\"$user\", public", Check::Text, false, "Schemas of unqualified names; every database has public.";
     "server_encoding" = "UTF8", Check::ReadOnly, true, "Always UTF8.";
@@ -195,6 +199,15 @@ impl Settings {
     #[must_use]
     pub fn double_division(&self) -> bool {
         self.value("division") == "double"
+    }
+
+    /// What of a query vgroups may do.
+    #[must_use]
+    pub fn pushdown(&self) -> Pushdown {
+        Pushdown {
+            aggregates: self.value("push_aggregates") == "on",
+            statistics: self.value("block_statistics") == "on",
+        }
     }
 
     /// Longest run of a statement, if bounded.

@@ -3,6 +3,7 @@
 //! Every room speaks it, so nothing here does I/O, reads a clock or starts a task. Start reading at [`DataPlane`]:
 //! the language (`sql`) is written against it, the agreement (`cluster`) implements it.
 
+pub mod aggregate;
 pub mod catalog;
 pub mod command;
 pub mod error;

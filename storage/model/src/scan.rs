@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType as Arrow, Field, Schema, SchemaRef};
 use futures_core::Stream;
 
+use crate::aggregate::AggregateRequest;
 use crate::error::Result;
 use crate::id::{ColumnId, Sid};
 use crate::schema::Relation;
@@ -28,6 +29,8 @@ pub enum ScanRequest {
     LastValues(LastValuesRequest),
     /// One row: [`statistics_schema`].
     Statistics(StatisticsRequest),
+    /// Groups of rows: [`AggregateRequest::schema`].
+    Aggregate(AggregateRequest),
 }
 
 /// Which tables of a relation.

@@ -6,6 +6,7 @@
 //! `compact.rs`. What is no row (tables, tags, tombstones, outcomes for retries) is in `state.rs` and stored by
 //! `meta.rs`.
 
+mod aggregate;
 mod apply;
 mod assemble;
 mod compact;

@@ -206,18 +206,21 @@ impl Run {
         Ok(blocks)
     }
 
-    fn corrupt(&self, id: BlockId, corrupt: &crate::Corrupt) -> Halt {
+    pub(crate) fn corrupt(&self, id: BlockId, corrupt: &crate::Corrupt) -> Halt {
         Halt::corrupt(format!("{}: the block of {} up to s{} at {}: {corrupt}", self.place, id.suid, id.sid, id.key))
+    }
+
+    /// Reads a chunk of a block.
+    pub(crate) fn chunk(&self, block: &Block, chunk: u16) -> Result<Vec<u8>, Halt> {
+        let key = keys::chunk_key(self.bucket, self.number, block.id, chunk);
+        let missing =
+            || Halt::corrupt(format!("{}: chunk {chunk} of s{} at {}", self.place, block.id.sid, block.id.key));
+        self.store.get(&key)?.ok_or_else(missing)
     }
 
     /// Reads the wanted rows of a block.
     pub(crate) fn read(&self, block: &Block, wanted: &Wanted) -> Result<Option<Arc<Segment>>, Halt> {
-        let read = |chunk: u16| {
-            let key = keys::chunk_key(self.bucket, self.number, block.id, chunk);
-            let missing =
-                || Halt::corrupt(format!("{}: chunk {chunk} of s{} at {}", self.place, block.id.sid, block.id.key));
-            self.store.get(&key)?.ok_or_else(missing)
-        };
+        let read = |chunk: u16| self.chunk(block, chunk);
         let segment = Segment::of_block(&block.header, wanted, read, |corrupt| self.corrupt(block.id, &corrupt))?;
         Ok(segment.map(Arc::new))
     }

@@ -33,6 +33,7 @@ impl Vnode {
             ScanRequest::Tags(request) => Box::new(self.tags(request)),
             ScanRequest::LastValues(request) => self.last_values(request)?,
             ScanRequest::Statistics(request) => Box::new(std::iter::once(Ok(self.statistics(&request)))),
+            ScanRequest::Aggregate(request) => self.aggregate(request)?,
         };
         Ok(Box::new(Held { batches, _vnode: self.me.upgrade() }))
     }
@@ -186,13 +187,13 @@ enum Merge {
     Time(TimeMerge),
 }
 
-struct Tables {
-    stored: SeriesList,
-    held: Vec<Arc<registry::Series>>,
+pub(super) struct Tables {
+    pub(super) stored: SeriesList,
+    pub(super) held: Vec<Arc<registry::Series>>,
 }
 
 impl Tables {
-    fn get(&self, sid: u32) -> Option<&Arc<registry::Series>> {
+    pub(super) fn get(&self, sid: u32) -> Option<&Arc<registry::Series>> {
         self.stored.get(sid).or_else(|| self.held.iter().find(|series| series.sid == sid))
     }
 }

@@ -92,7 +92,7 @@ impl Wanted {
     }
 
     /// The deletes that may touch a source of these bounds.
-    fn touched(&self, sids: (u32, u32), keys: TimeRange, version_min: u64) -> bool {
+    pub(crate) fn touched(&self, sids: (u32, u32), keys: TimeRange, version_min: u64) -> bool {
         self.tombstones.iter().any(|tombstones| tombstones.touch(sids, keys, version_min))
     }
 }
@@ -240,10 +240,14 @@ impl Segment {
 
 /// Chunks of one block that were read.
 #[derive(Default)]
-struct ChunkCache(Vec<(u16, Vec<u8>)>);
+pub(crate) struct ChunkCache(Vec<(u16, Vec<u8>)>);
 
 impl ChunkCache {
-    fn get(&mut self, chunk: u16, read: &mut impl FnMut(u16) -> Result<Vec<u8>, Halt>) -> Result<&[u8], Halt> {
+    pub(crate) fn get(
+        &mut self,
+        chunk: u16,
+        read: &mut impl FnMut(u16) -> Result<Vec<u8>, Halt>,
+    ) -> Result<&[u8], Halt> {
         let at = match self.0.iter().position(|(number, _)| *number == chunk) {
             Some(at) => at,
             None => {

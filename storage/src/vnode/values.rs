@@ -1,13 +1,16 @@
-//! Single values as arrays.
+//! Single values as arrays, and back.
 
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int8Array,
-    Int16Array, Int32Array, Int64Array, StringArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
+    Int8Array, Int16Array, Int32Array, Int64Array, StringArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
 };
+use arrow::datatypes::ArrowNativeType;
 use model::types::Value;
 use model::{DataType, Precision};
+
+use crate::codec::natives;
 
 /// An array of a column's type. A value of another kind, or one that does not fit, is a defect of whoever checked it
 /// before the log; it comes as null.
@@ -42,6 +45,34 @@ pub(crate) fn array_of<'a>(
             Arc::new(values.map(text).collect::<StringArray>())
         }
         DataType::Varbinary(_) | DataType::Geometry(_) => Arc::new(values.map(bytes).collect::<BinaryArray>()),
+    }
+}
+
+/// A cell of a column.
+pub(crate) fn value_at(cells: &ArrayRef, row: usize, data_type: DataType) -> Value {
+    fn native<T: ArrowNativeType>(cells: &ArrayRef, row: usize) -> T {
+        natives::<T>(cells)[row]
+    }
+    if cells.is_null(row) {
+        return Value::Null;
+    }
+    match data_type {
+        DataType::Timestamp | DataType::BigInt => Value::Int(native(cells, row)),
+        DataType::Bool => Value::Bool(cells.as_boolean().value(row)),
+        DataType::TinyInt => Value::Int(i64::from(native::<i8>(cells, row))),
+        DataType::SmallInt => Value::Int(i64::from(native::<i16>(cells, row))),
+        DataType::Int | DataType::Date => Value::Int(i64::from(native::<i32>(cells, row))),
+        DataType::UTinyInt => Value::UInt(u64::from(native::<u8>(cells, row))),
+        DataType::USmallInt => Value::UInt(u64::from(native::<u16>(cells, row))),
+        DataType::UInt => Value::UInt(u64::from(native::<u32>(cells, row))),
+        DataType::UBigInt => Value::UInt(native(cells, row)),
+        DataType::Float => Value::Float(f64::from(native::<f32>(cells, row))),
+        DataType::Double => Value::Float(native(cells, row)),
+        DataType::Decimal(..) => Value::Decimal(native(cells, row)),
+        DataType::Varchar(_) | DataType::NChar(_) | DataType::Json | DataType::Text => {
+            Value::Text(cells.as_string::<i32>().value(row).to_owned())
+        }
+        DataType::Varbinary(_) | DataType::Geometry(_) => Value::Bytes(cells.as_binary::<i32>().value(row).to_vec()),
     }
 }
 

@@ -65,7 +65,7 @@ impl Vnode {
 }
 
 /// The blocks of a run that a reader wants.
-type RunBlocks = (Arc<Run>, Vec<Arc<Block>>);
+pub(super) type RunBlocks = (Arc<Run>, Vec<Arc<Block>>);
 
 impl View {
     /// Every table of the relation.
@@ -84,14 +84,24 @@ impl View {
         filters: &[ColumnFilter],
         more: &[Arc<MemChunk>],
     ) -> Result<Vec<Box<dyn Source>>, Halt> {
+        Ok(self.sources_of(self.blocks(wanted, filters, more)?, wanted, more))
+    }
+
+    /// The same of some blocks.
+    pub(super) fn sources_of(
+        &self,
+        blocks: Vec<RunBlocks>,
+        wanted: &Arc<Wanted>,
+        more: &[Arc<MemChunk>],
+    ) -> Vec<Box<dyn Source>> {
         let mut sources: Vec<Box<dyn Source>> = Vec::new();
-        for (run, blocks) in self.blocks(wanted, filters, more)? {
+        for (run, blocks) in blocks {
             let blocks = blocks.into_iter();
             sources.push(Box::new(RunSource { run, blocks, wanted: Arc::clone(wanted) }));
         }
         sources.extend(chunk_sources(&self.chunks, wanted));
         sources.extend(chunk_sources(more, wanted));
-        Ok(sources)
+        sources
     }
 
     /// What the view gives by key, and some more chunks.
@@ -126,7 +136,8 @@ impl View {
         Ok(pieces)
     }
 
-    fn blocks(
+    /// The blocks that can hold wanted rows.
+    pub(super) fn blocks(
         &self,
         wanted: &Wanted,
         filters: &[ColumnFilter],
@@ -152,8 +163,7 @@ impl View {
     }
 }
 
-/// Which blocks of run `at` hold no row that satisfies the filters. Statistics speak for a block alone, so a block
-/// counts only if no other source has rows among its own.
+/// Which blocks of run `at` hold no row that satisfies the filters.
 fn excluded(
     all: &[RunBlocks],
     at: usize,
@@ -161,18 +171,21 @@ fn excluded(
     wanted: &Wanted,
     filters: &[ColumnFilter],
 ) -> Vec<bool> {
-    let alone = |block: &Block| {
-        let (first, last, keys) = (block.first(), block.last(), block.keys());
-        let mut others = all.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, (_, blocks))| blocks);
-        let in_run = others.any(|blocks| {
-            let next = blocks.partition_point(|other| other.last() < first);
-            blocks[next..].iter().take_while(|other| other.first() <= last).any(|other| other.keys().overlaps(keys))
-        });
-        let in_chunk = |chunk: &Arc<MemChunk>| chunk.key_range.overlaps(keys) && chunk.has_between(first, last);
-        !in_run && !chunks.iter().any(|chunk| in_chunk(chunk))
-    };
     let fails = |block: &Block| filters.iter().any(|filter| fails(block, wanted, filter));
-    all[at].1.iter().map(|block| fails(block) && alone(block)).collect()
+    all[at].1.iter().map(|block| fails(block) && is_alone(all, at, chunks, block)).collect()
+}
+
+/// Whether no other source has rows among those of a block of run `at`: only then its statistics speak for its rows, and
+/// nothing needs to be merged with them.
+pub(super) fn is_alone(all: &[RunBlocks], at: usize, chunks: &[&Arc<MemChunk>], block: &Block) -> bool {
+    let (first, last, keys) = (block.first(), block.last(), block.keys());
+    let mut others = all.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, (_, blocks))| blocks);
+    let in_run = others.any(|blocks| {
+        let next = blocks.partition_point(|other| other.last() < first);
+        blocks[next..].iter().take_while(|other| other.first() <= last).any(|other| other.keys().overlaps(keys))
+    });
+    let in_chunk = |chunk: &Arc<MemChunk>| chunk.key_range.overlaps(keys) && chunk.has_between(first, last);
+    !in_run && !chunks.iter().any(|chunk| in_chunk(chunk))
 }
 
 /// Whether no value of the block can satisfy the filter.

@@ -1,6 +1,7 @@
 //! Tests of the vnode as a whole: random histories against a model (`random.rs`), told ones
 //! (`script.rs`), many threads at once (`busy.rs`), and deaths (`crash.rs`).
 
+mod aggregates;
 mod busy;
 #[cfg(feature = "failpoints")]
 mod crash;
@@ -179,8 +180,11 @@ impl Bench {
     }
 
     fn scan(&self, request: ScanRequest) -> Vec<Vec<String>> {
-        let batches = self.vnode().scan(request).expect("scan");
-        batches.flat_map(|batch| lines(&batch.expect("batch"))).collect()
+        self.batches(request).iter().flat_map(lines).collect()
+    }
+
+    fn batches(&self, request: ScanRequest) -> Vec<RecordBatch> {
+        self.vnode().scan(request).expect("scan").map(|batch| batch.expect("batch")).collect()
     }
 }
 

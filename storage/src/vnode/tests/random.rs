@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use model::aggregate::{AggregateRequest, SeriesKey, Windows};
 use model::command::{Applied, Operation, Target};
 use model::scan::{ColumnFilter, LastValuesRequest, Order, Output, ScanRequest, Series};
 use model::schema::RelationKind;
@@ -11,6 +12,7 @@ use model::write::{Change, Keys, RowBatch, TableRef, Tables, WriteColumn};
 use model::{ColumnId, Suid, TimeRange};
 use proptest::prelude::*;
 
+use crate::vnode::tests::aggregates;
 use crate::vnode::tests::{Bench, Cell, chunk, columns, creation, relation, request};
 use crate::vnode::{EnvOptions, StorageEnv};
 
@@ -292,6 +294,53 @@ fn check(bench: &Bench, model: &Model, probe: (TimeRange, usize)) {
     assert_eq!(found, all.iter().filter(satisfies).collect::<Vec<_>>(), "with a filter");
 
     check_last(bench, &all, &relation);
+    check_groups(bench, &all, &relation, range);
+}
+
+/// What groups must be, made of rows as a scan shows them: name, key, `a`, `b`, `c`, tag.
+fn check_groups(bench: &Bench, all: &[Vec<String>], relation: &Arc<model::schema::Relation>, range: TimeRange) {
+    let starts: Arc<[i64]> = Arc::from([range.min, range.min + 17, range.min + 100]);
+    let by_window = |windows: &Option<Windows>, line: &[String]| match windows {
+        None => String::new(),
+        Some(Windows::Fixed { step, offset }) => ((key(line) - offset).div_euclid(*step) * step + offset).to_string(),
+        Some(Windows::Starts(starts)) => {
+            starts.iter().rev().find(|start| **start <= key(line)).expect("none is before the first").to_string()
+        }
+    };
+    let windowings = [
+        None,
+        Some(Windows::Fixed { step: 30, offset: 0 }),
+        Some(Windows::Fixed { step: 7, offset: 3 }),
+        Some(Windows::Starts(starts)),
+    ];
+    for (windows, by_series, statistics) in
+        windowings.iter().flat_map(|w| [(w, false, true), (w, true, true), (w, true, false), (w, false, false)])
+    {
+        let mut rows = request(relation, Order::Any);
+        rows.range = range;
+        let aggregates = (aggregates::ALL).to_vec();
+        let series = if by_series { vec![SeriesKey::TableName, SeriesKey::Tag(ColumnId(9))] } else { Vec::new() };
+        let wanted = AggregateRequest { rows, series, windows: windows.clone(), aggregates, newest: None, statistics };
+        let mut expected: BTreeMap<Vec<String>, Vec<&Vec<String>>> = BTreeMap::new();
+        for line in all.iter().filter(|line| range.contains(key(line))) {
+            let mut group = if by_series { vec![line[0].clone(), line[5].clone()] } else { Vec::new() };
+            group.extend(windows.as_ref().map(|_| by_window(windows, line)));
+            expected.entry(group).or_default().push(line);
+        }
+        let expected: BTreeMap<Vec<String>, Vec<String>> =
+            expected.into_iter().map(|(group, lines)| (group, aggregates::expected(&lines))).collect();
+        let what = format!("{windows:?}, by series: {by_series}, statistics: {statistics}, {range:?}");
+        let found = bench.batches(ScanRequest::Aggregate(wanted.clone()));
+        aggregates::check(&found, &wanted, &expected, None, &what);
+        if windows.is_some() && !by_series {
+            let newest = AggregateRequest { newest: Some(2), ..wanted };
+            let found = bench.batches(ScanRequest::Aggregate(newest.clone()));
+            let mut groups: Vec<Vec<String>> = expected.keys().cloned().collect();
+            groups.sort_by_key(|group| std::cmp::Reverse(group[0].parse::<i64>().expect("a tick")));
+            groups.truncate(2);
+            aggregates::check(&found, &newest, &expected, Some(&groups), &format!("newest, {what}"));
+        }
+    }
 }
 
 fn check_last(bench: &Bench, all: &[Vec<String>], relation: &Arc<model::schema::Relation>) {
