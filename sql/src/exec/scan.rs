@@ -4,11 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::TaskContext;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -16,8 +18,8 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
 };
 use futures::{StreamExt, TryStreamExt};
-use model::scan::{RowsRequest, ScanRequest, Series};
-use model::{DataPlane, TimeRange, VgroupId};
+use model::scan::{Order, Output, RowsRequest, ScanRequest, Series};
+use model::{ColumnId, DataPlane, TimeRange, VgroupId};
 
 use crate::plan::error::to_datafusion;
 
@@ -42,8 +44,12 @@ impl VgroupScanExec {
         keep: Vec<usize>,
         schema: SchemaRef,
     ) -> Self {
+        let equivalences = match ordering(&requests, &keep, &schema) {
+            Some(ordering) => EquivalenceProperties::new_with_orderings(schema, [ordering]),
+            None => EquivalenceProperties::new(schema),
+        };
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema),
+            equivalences,
             Partitioning::UnknownPartitioning(requests.len()),
             EmissionType::Incremental,
             Boundedness::Bounded,
@@ -53,7 +59,51 @@ impl VgroupScanExec {
     }
 }
 
+/// The order that every request asks for, where it is one of output columns: rows of one table come by time anyway.
+fn ordering(requests: &[(VgroupId, ScanRequest)], keep: &[usize], schema: &SchemaRef) -> Option<Vec<PhysicalSortExpr>> {
+    let descends = |(_, request): &(VgroupId, ScanRequest)| match request {
+        ScanRequest::Rows(rows) => match (rows.order, &rows.series) {
+            (Order::TimeAscending, _) => Some(false),
+            (Order::TimeDescending, _) => Some(true),
+            (Order::SeriesTime, Series::Named(names)) if names.len() == 1 => Some(false),
+            _ => None,
+        },
+        _ => None,
+    };
+    let (first, rest) = requests.split_first()?;
+    let descending = descends(first)?;
+    let ScanRequest::Rows(rows) = &first.1 else { return None };
+    let is_key = |at: &usize| rows.output.get(*at) == Some(&Output::Column(ColumnId::KEY));
+    let column = keep.iter().position(is_key)?;
+    let name = schema.fields().get(column)?.name();
+    rest.iter().all(|request| descends(request) == Some(descending)).then(|| {
+        let options = SortOptions { descending, nulls_first: descending };
+        vec![PhysicalSortExpr::new(Arc::new(Column::new(name, column)), options)]
+    })
+}
+
 impl VgroupScanExec {
+    /// The same rows by time, the first `limit` of each vgroup. None if it does not read rows, or has a limit already.
+    pub(crate) fn by_time(&self, descending: bool, limit: Option<usize>) -> Option<Self> {
+        let order = if descending { Order::TimeDescending } else { Order::TimeAscending };
+        let of = |(vgroup, request): &(VgroupId, ScanRequest)| match request {
+            ScanRequest::Rows(rows) if rows.limit.is_none() && rows.filters.is_empty() => {
+                Some((*vgroup, ScanRequest::Rows(RowsRequest { order, limit, ..rows.clone() })))
+            }
+            _ => None,
+        };
+        let requests = self.requests.iter().map(of).collect::<Option<Vec<_>>>()?;
+        Some(Self::new(Arc::clone(&self.plane), self.table.clone(), requests, self.keep.clone(), self.schema()))
+    }
+
+    /// What an output column is.
+    pub(crate) fn output(&self, column: usize) -> Option<Output> {
+        match &self.requests.first()?.1 {
+            ScanRequest::Rows(rows) => rows.output.get(*self.keep.get(column)?).copied(),
+            _ => None,
+        }
+    }
+
     /// Where it reads.
     pub(crate) fn plane(&self) -> &Arc<dyn DataPlane> {
         &self.plane
@@ -67,11 +117,6 @@ impl VgroupScanExec {
     /// What it asks of each vgroup.
     pub(crate) fn requests(&self) -> &[(VgroupId, ScanRequest)] {
         &self.requests
-    }
-
-    /// Which column of the requests' output an output column is.
-    pub(crate) fn kept(&self, column: usize) -> Option<usize> {
-        self.keep.get(column).copied()
     }
 }
 
@@ -96,6 +141,11 @@ impl DisplayAs for VgroupScanExec {
                 describe(f, requests)?;
                 for filter in &rows.filters {
                     write!(f, ", {} in [{:?}, {:?}]", filter.column, filter.min, filter.max)?;
+                }
+                match rows.order {
+                    Order::TimeAscending => write!(f, ", by time")?,
+                    Order::TimeDescending => write!(f, ", by time descending")?,
+                    Order::Any | Order::SeriesTime => {}
                 }
                 if let Some(limit) = rows.limit {
                     write!(f, ", limit={limit}")?;

@@ -95,7 +95,7 @@ impl Planner {
         let pool = Arc::new(FairSpillPool::new(settings.memory_bytes));
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().map_err(from_datafusion)?;
         let mut rules = PhysicalOptimizer::default().rules;
-        rules.insert(0, Arc::new(pushdown::PushAggregates));
+        rules.insert(0, Arc::new(pushdown::Pushdowns));
         let mut state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)

@@ -1,7 +1,8 @@
-//! Takes the first half of an aggregation to the vgroups: `Aggregate(Partial)` over a scan becomes [`VgroupAggregateExec`].
+//! Takes work to the vgroups: the first half of an aggregation over a scan becomes [`VgroupAggregateExec`], and a scan of
+//! which only the oldest or newest rows are wanted asks for no more than these.
 //!
-//! Start reading at [`PushAggregates`]. It is the first physical rule, so that it sees plans as they were made, and the
-//! others arrange partitions and order around the new leaf. What it does not know stays as it is.
+//! Start reading at [`Pushdowns`]. It is the first physical rule, so that it sees plans as they were made, and the others
+//! arrange partitions and order around the new leaves. What it does not know stays as it is.
 
 use std::sync::Arc;
 
@@ -67,17 +68,17 @@ impl ExtensionOptions for Pushdown {
 
 /// The rule.
 #[derive(Debug)]
-pub struct PushAggregates;
+pub struct Pushdowns;
 
-impl PhysicalOptimizerRule for PushAggregates {
+impl PhysicalOptimizerRule for Pushdowns {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         let pushdown = config.extensions.get::<Pushdown>().copied().unwrap_or_default();
         let utc = config.execution.time_zone.as_deref() == Some("UTC");
-        if pushdown.aggregates { push(plan, None, Session { pushdown, utc }) } else { Ok(plan) }
+        push(plan, None, Session { pushdown, utc })
     }
 
     fn name(&self) -> &'static str {
-        "push_aggregates"
+        "pushdowns"
     }
 
     fn schema_check(&self) -> bool {
@@ -106,6 +107,9 @@ fn push(plan: Arc<dyn ExecutionPlan>, greatest: Option<Greatest>, session: Sessi
         let first = sort.expr().first();
         let column = first.expr.downcast_ref::<Column>().filter(|_| first.options.descending);
         below = sort.fetch().zip(column).map(|(rows, column)| Greatest { column: column.index(), rows });
+        if let Some(leaf) = ordered(sort) {
+            return replace_children_if_necessary(plan, vec![Arc::new(leaf)]);
+        }
     } else if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
         below = greatest.and_then(|greatest| {
             let column = projection.expr().get(greatest.column)?.expr.downcast_ref::<Column>()?;
@@ -113,7 +117,9 @@ fn push(plan: Arc<dyn ExecutionPlan>, greatest: Option<Greatest>, session: Sessi
         });
     } else if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
         if *aggregate.mode() == AggregateMode::Partial {
-            if let Some(leaf) = pushed(aggregate, greatest, session) {
+            if session.pushdown.aggregates
+                && let Some(leaf) = pushed(aggregate, greatest, session)
+            {
                 return Ok(Arc::new(leaf));
             }
         } else {
@@ -129,6 +135,16 @@ fn push(plan: Arc<dyn ExecutionPlan>, greatest: Option<Greatest>, session: Sessi
         new.push(pushed);
     }
     if changed { replace_children_if_necessary(plan, new) } else { Ok(plan) }
+}
+
+/// The scan below a sort by time of which only the first rows are wanted, asked for these alone.
+fn ordered(sort: &SortExec) -> Option<VgroupScanExec> {
+    let limit = sort.fetch()?;
+    let scan = sort.input().downcast_ref::<VgroupScanExec>()?;
+    let [by] = &sort.expr()[..] else { return None };
+    let column = by.expr.downcast_ref::<Column>()?;
+    let is_key = scan.output(column.index()) == Some(Output::Column(ColumnId::KEY));
+    is_key.then(|| scan.by_time(by.options.descending, Some(limit)))?
 }
 
 /// The leaf that takes the place of a partial aggregation, if vgroups can do all of it.
@@ -210,8 +226,7 @@ struct Pushing<'a> {
 impl Pushing<'_> {
     /// What a column of the scan is.
     fn output(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<Output> {
-        let column = expr.downcast_ref::<Column>()?;
-        self.rows.output.get(self.scan.kept(column.index())?).copied()
+        self.scan.output(expr.downcast_ref::<Column>()?.index())
     }
 
     fn key(&mut self, expr: &Arc<dyn PhysicalExpr>) -> Option<Key> {
