@@ -29,7 +29,9 @@ fix:                  ## Formats, and applies what clippy can fix.
 
 bench:                ## Measures ingest and scans next to PostgreSQL 15 in the same run; ARGS="--rows 5000000".
 	@scripts/setup test
-	$(CARGO) build --release -p server -p benches
+	@# One after the other: together they would select other features, and DataFusion would be built again.
+	$(CARGO) build --release -p server
+	$(CARGO) build --release -p benches
 	target/release/bench $(ARGS)
 
 setup:

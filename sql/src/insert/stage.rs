@@ -67,7 +67,19 @@ struct Rows {
     /// The key, the tags and the table of the row that is being read.
     key: ColumnBuilder,
     tags: Vec<ColumnBuilder>,
-    name: Option<String>,
+    name: RowName,
+    /// The time that was read last, and its text: rows of one moment come together.
+    last_time: (String, i64),
+    /// The table of the row before: tables mostly come in the same order again.
+    last_table: u32,
+}
+
+/// What a row says of its table.
+enum RowName {
+    Missing,
+    /// One that has rows already.
+    Known(u32),
+    New(String),
 }
 
 impl Rows {
@@ -86,8 +98,31 @@ impl Rows {
             columns: relation.columns.iter().map(|_| None).collect(),
             key: ColumnBuilder::new(DataType::Timestamp, precision),
             tags: relation.tags.iter().map(|tag| ColumnBuilder::new(tag.data_type, precision)).collect(),
-            name: None,
+            name: RowName::Missing,
+            last_time: (String::new(), 0),
+            last_table: 0,
         }
+    }
+
+    /// The table of this name, if it has rows already.
+    fn known(&self, name: &str) -> Option<u32> {
+        let next = if self.last_table as usize + 1 < self.tables.len() { self.last_table + 1 } else { 0 };
+        let is = |ordinal: &u32| self.tables.get(*ordinal as usize).is_some_and(|table| table.name == name);
+        [next, self.last_table].into_iter().find(is).or_else(|| self.by_name.get(name).copied())
+    }
+
+    /// The tick of a key.
+    fn tick(&mut self, literal: Literal<'_>, reading: &Reading) -> Result<Option<i64>> {
+        match literal {
+            Literal::Text(text) if !text.is_empty() && text == self.last_time.0 => return Ok(Some(self.last_time.1)),
+            _ => self.key.append(literal, reading)?,
+        }
+        let tick = self.key.integer(0);
+        if let (Literal::Text(text), Some(tick)) = (literal, tick) {
+            text.clone_into(&mut self.last_time.0);
+            self.last_time.1 = tick;
+        }
+        Ok(tick)
     }
 
     fn table(&mut self, name: &str, create: impl FnOnce() -> Option<Vec<(ColumnId, Value)>>) -> u32 {
@@ -187,7 +222,7 @@ impl Stage {
     pub(crate) fn begin_row(&mut self, target: &Target) {
         let rows = &mut self.relations[target.relation];
         rows.key.clear();
-        rows.name = None;
+        rows.name = RowName::Missing;
         if target.table.is_none() {
             rows.tags.iter_mut().for_each(ColumnBuilder::clear);
         }
@@ -208,8 +243,7 @@ impl Stage {
                 if null || absent {
                     return Err(null_value(&rows.relation.columns[0].name, &rows.relation.name));
                 }
-                rows.key.append(literal, &self.reading)?;
-                let Some(tick) = rows.key.integer(0) else {
+                let Some(tick) = rows.tick(literal, &self.reading)? else {
                     return Err(null_value(&rows.relation.columns[0].name, &rows.relation.name));
                 };
                 check_key(tick, rows.precision, rows.keep)?;
@@ -226,7 +260,10 @@ impl Stage {
                 builder.append(literal, &self.reading)?;
             }
             Slot::Tag(index) => rows.tags[index].append(literal, &self.reading)?,
-            Slot::TableName => rows.name = Some(table_name(literal)?.to_owned()),
+            Slot::TableName => {
+                let name = table_name(literal)?;
+                rows.name = rows.known(name).map_or_else(|| RowName::New(name.to_owned()), RowName::Known);
+            }
         }
         Ok(())
     }
@@ -241,17 +278,15 @@ impl Stage {
         if let Some(column) = &target.missing {
             return Err(null_value(column, &rows.relation.name));
         }
-        let ordinal = match (target.table, rows.name.take()) {
-            (Some(ordinal), _) => ordinal,
-            (None, Some(name)) => match rows.by_name.get(&name) {
-                Some(ordinal) => *ordinal,
-                None => {
-                    let tags = rows.row_tags();
-                    rows.table(&name, || tags)
-                }
-            },
-            (None, None) => return Err(null_value("tbname", &rows.relation.name)),
+        let ordinal = match (target.table, std::mem::replace(&mut rows.name, RowName::Missing)) {
+            (Some(ordinal), _) | (None, RowName::Known(ordinal)) => ordinal,
+            (None, RowName::New(name)) => {
+                let tags = rows.row_tags();
+                rows.table(&name, || tags)
+            }
+            (None, RowName::Missing) => return Err(null_value("tbname", &rows.relation.name)),
         };
+        rows.last_table = ordinal;
         rows.ordinals.push(ordinal);
         rows.rows += 1;
         Ok(())
