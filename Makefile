@@ -27,7 +27,7 @@ fix:                  ## Formats, and applies what clippy can fix.
 	$(CARGO) fmt --all
 	$(CARGO) clippy --workspace --all-targets --features server/failpoints --fix --allow-dirty --allow-staged
 
-bench:                ## Measures ingest and scans next to PostgreSQL 15 in the same run; ARGS="--rows 5000000".
+bench:                ## Measures ingest and scans next to PostgreSQL 15 in the same run; ARGS="--hours 12".
 	@scripts/setup test
 	@# One after the other: together they would select other features, and DataFusion would be built again.
 	$(CARGO) build --release -p server

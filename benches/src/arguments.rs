@@ -2,7 +2,7 @@
 
 const HELP: &str = "\
 bench [--hosts N] [--hours N] [--clients N] [--vgroups N] [--wal 'WAL_LEVEL 2 WAL_FSYNC_PERIOD 0'] [--instances N]
-      [--only-binary] [--no-peer] [--wait]
+      [--only insert|csv|binary] [--no-peer] [--wait]
 
   --hosts N       hosts that report (4000)
   --hours N       hours of data, one row of each host every ten seconds (1)
@@ -10,7 +10,7 @@ bench [--hosts N] [--hours N] [--clients N] [--vgroups N] [--wal 'WAL_LEVEL 2 WA
   --vgroups N     vgroups of the database (2)
   --wal OPTIONS   WAL options of the database (WAL_LEVEL 1)
   --instances N   instances of each query, with hosts and times of their own (10)
-  --only-binary   load by COPY binary only
+  --only FORM     load in one form only: insert, csv or binary; queries need binary
   --no-peer       without PostgreSQL
   --wait          leave the server running at the end, to look at it";
 
@@ -23,7 +23,8 @@ pub(crate) struct Arguments {
     pub(crate) vgroups: usize,
     pub(crate) wal: String,
     pub(crate) instances: usize,
-    pub(crate) only_binary: bool,
+    /// The table of the one form that was asked for.
+    pub(crate) only: Option<&'static str>,
     pub(crate) peer: bool,
     pub(crate) wait: bool,
 }
@@ -37,7 +38,7 @@ impl Arguments {
             vgroups: 2,
             wal: "WAL_LEVEL 1".to_owned(),
             instances: 10,
-            only_binary: false,
+            only: None,
             peer: true,
             wait: false,
         };
@@ -51,7 +52,14 @@ impl Arguments {
                 "--vgroups" => arguments.vgroups = number(value()?)?.max(1),
                 "--instances" => arguments.instances = number(value()?)?.max(1),
                 "--wal" => arguments.wal = value()?,
-                "--only-binary" => arguments.only_binary = true,
+                "--only" => {
+                    arguments.only = Some(match value()?.as_str() {
+                        "insert" => "cpu_insert",
+                        "csv" => "cpu_csv",
+                        "binary" => "cpu",
+                        other => return Err(format!("--only {other}: insert, csv or binary\n\n{HELP}")),
+                    });
+                }
                 "--no-peer" => arguments.peer = false,
                 "--wait" => arguments.wait = true,
                 _ => return Err(HELP.to_owned()),

@@ -62,7 +62,7 @@ async fn main() {
     println!("cpu-only: {} hosts, {} h, {rows} rows of 12 columns; {create}\n", arguments.hosts, arguments.hours);
     println!("{:<26} {:>12} {:>12} {:>12} {:>12} {:>8}", "", "ours /s", "ours /cpu s", "PG /s", "PG /cpu s", "ratio");
     let forms = [(Form::Insert, "cpu_insert"), (Form::CopyCsv, "cpu_csv"), (Form::CopyBinary, "cpu")];
-    for (form, table) in forms.into_iter().filter(|(_, table)| !arguments.only_binary || *table == "cpu") {
+    for (form, table) in forms.into_iter().filter(|(_, table)| arguments.only.is_none_or(|only| only == *table)) {
         let own = ingest::load(&ours, Hosts::new(arguments.hosts), arguments.hours, form, table).await;
         let peer = match &theirs {
             Some(theirs) => Some(ingest::load(theirs, Hosts::new(arguments.hosts), arguments.hours, form, table).await),
@@ -72,10 +72,12 @@ async fn main() {
     }
     settle(&ours, theirs.as_ref()).await;
     println!("\nserver memory {} MiB; data directory {:.1} bytes per row of all loads", server.memory() >> 20, {
-        let loads = if arguments.only_binary { 1 } else { 3 };
+        let loads = if arguments.only.is_some() { 1 } else { 3 };
         folder_bytes(&folder.path().join("vnode")) as f64 / (loads * rows) as f64
     });
-    query::run(&ours, theirs.as_ref(), &arguments).await;
+    if arguments.only.is_none_or(|only| only == "cpu") {
+        query::run(&ours, theirs.as_ref(), &arguments).await;
+    }
     if arguments.wait {
         println!("\nport {}, pid {}: press Ctrl-C to end", server.port, server.pid());
         let _ = tokio::signal::ctrl_c().await;

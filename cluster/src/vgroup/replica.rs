@@ -183,8 +183,3 @@ pub(crate) fn failed(halt: Halt) -> model::Error {
         Halt::Closed => model::error!(CannotConnectNow, "the vnode is closed"),
     }
 }
-
-/// Tables of a vnode, for its own callers.
-pub(crate) fn known(vnode: &Vnode, names: &[String]) -> Vec<Option<SeriesInfo>> {
-    vnode.lookup(names)
-}

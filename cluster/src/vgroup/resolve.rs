@@ -6,9 +6,9 @@
 use model::command::{Chunk, Creation, Operation, Target};
 use model::write::Tables;
 use model::{Result, Suid, error, fail};
-use storage::vnode::{SeriesInfo, Vnode};
+use storage::vnode::{TableId, Vnode};
 
-use super::replica::{failed, known};
+use super::replica::failed;
 use crate::hlc::Uids;
 use crate::plane::share::{Part, Step};
 
@@ -52,13 +52,20 @@ fn one(vnode: &Vnode, step: &Step, uids: &Uids) -> Result<Operation> {
 }
 
 fn write(vnode: &Vnode, chunk: &Chunk, names: &[String], uids: &Uids) -> Result<Chunk> {
-    let found = known(vnode, names);
+    let found = vnode.find(names);
     let targets = chunk.targets.iter().zip(names).zip(found);
     let targets = targets.map(|((wanted, name), found)| target(chunk.suid, wanted, name, found, uids));
-    Ok(Chunk { targets: targets.collect::<Result<_>>()?, ..chunk.clone() })
+    Ok(Chunk {
+        suid: chunk.suid,
+        version: chunk.version,
+        targets: targets.collect::<Result<_>>()?,
+        ordinals: chunk.ordinals.clone(),
+        keys: chunk.keys.clone(),
+        columns: chunk.columns.clone(),
+    })
 }
 
-fn target(suid: Suid, wanted: &Target, name: &str, found: Option<SeriesInfo>, uids: &Uids) -> Result<Target> {
+fn target(suid: Suid, wanted: &Target, name: &str, found: Option<TableId>, uids: &Uids) -> Result<Target> {
     match (found, wanted) {
         (Some(found), _) if found.suid == suid => Ok(Target::Existing { uid: found.uid, sid: found.sid }),
         (Some(_), Target::Create(_)) => fail!(DuplicateTable, "table \"{name}\" exists in another super table"),

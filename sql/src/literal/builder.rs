@@ -269,12 +269,10 @@ impl ColumnBuilder {
     /// are such. Whether it did.
     fn push_plain(&mut self, literal: Literal<'_>) -> bool {
         match (literal, &mut self.store, self.data_type) {
-            (Literal::Binary(bytes), Store::I64(v), DataType::BigInt) => {
-                bytes.try_into().is_ok_and(|bytes| {
-                    v.push(i64::from_be_bytes(bytes));
-                    true
-                })
-            }
+            (Literal::Binary(bytes), Store::I64(v), DataType::BigInt) => bytes.try_into().is_ok_and(|bytes| {
+                v.push(i64::from_be_bytes(bytes));
+                true
+            }),
             (Literal::Binary(bytes), Store::F64(v), _) => bytes.try_into().is_ok_and(|bytes| {
                 v.push(f64::from_be_bytes(bytes));
                 true
@@ -283,12 +281,11 @@ impl ColumnBuilder {
                 v.push(i32::from_be_bytes(bytes));
                 true
             }),
-            (Literal::Number(text) | Literal::Text(text), Store::I64(v), DataType::BigInt) => {
-                short_integer(text).is_some_and(|value| {
+            (Literal::Number(text) | Literal::Text(text), Store::I64(v), DataType::BigInt) => short_integer(text)
+                .is_some_and(|value| {
                     v.push(value);
                     true
-                })
-            }
+                }),
             (Literal::Number(text) | Literal::Text(text), Store::I32(v), DataType::Int) => {
                 short_integer(text).and_then(|value| i32::try_from(value).ok()).is_some_and(|value| {
                     v.push(value);

@@ -61,6 +61,17 @@ pub use options::{EnvOptions, StorageEnv, VnodeOptions};
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::watch;
 
+/// Who a table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableId {
+    /// Its relation.
+    pub suid: Suid,
+    /// What it is called everywhere.
+    pub uid: u64,
+    /// What it is called in this vnode.
+    pub sid: Sid,
+}
+
 /// Batches of a scan. Dropping it ends the scan.
 pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch, Halt>> + Send>;
 
@@ -340,6 +351,14 @@ impl Vnode {
     pub fn lookup(&self, names: &[String]) -> Vec<Option<SeriesInfo>> {
         let inner = self.inner.read();
         names.iter().map(|name| inner.state.by_name(name).map(|series| series.info())).collect()
+    }
+
+    /// Which table each name is; None for one that is none. Costs less than [`Vnode::lookup`]: no tag is copied.
+    #[must_use]
+    pub fn find(&self, names: &[String]) -> Vec<Option<TableId>> {
+        let inner = self.inner.read();
+        let of = |series: &Arc<registry::Series>| TableId { suid: series.suid, uid: series.uid, sid: Sid(series.sid) };
+        names.iter().map(|name| inner.state.by_name(name).map(of)).collect()
     }
 
     /// What a DELETE of time ranges means now. Names that are no table of the relation are passed over.
