@@ -191,7 +191,7 @@ impl Shares<'_> {
             self.push_rows(first, rows, single);
             return Ok(());
         }
-        for (vgroup, part) in cut_rows(&rows, &vgroups)? {
+        for (vgroup, part) in cut_rows(rows, &vgroups)? {
             self.push_rows(vgroup, part, single);
         }
         Ok(())
@@ -247,34 +247,30 @@ impl Shares<'_> {
 }
 
 /// The rows of each vgroup: `vgroups[i]` is where `rows.tables[i]` lives.
-fn cut_rows(rows: &RowBatch, vgroups: &[VgroupId]) -> Result<BTreeMap<VgroupId, RowBatch>> {
+fn cut_rows(rows: RowBatch, vgroups: &[VgroupId]) -> Result<BTreeMap<VgroupId, RowBatch>> {
     let mut places: BTreeMap<VgroupId, Vec<u32>> = BTreeMap::new();
     for row in 0..rows.rows() {
         let at = u32::try_from(row).map_err(|_| model::Error::internal("a batch has more than 4 G rows"))?;
         places.entry(vgroups[rows.table_of(row)]).or_default().push(at);
     }
-    for vgroup in vgroups {
-        places.entry(*vgroup).or_default();
+    // Each table goes to one vgroup and gets a number there.
+    let mut tables: BTreeMap<VgroupId, Vec<TableRef>> = BTreeMap::new();
+    let mut ordinal_of = Vec::with_capacity(rows.tables.len());
+    let RowBatch { suid, version, tables: all, ordinals, keys, columns } = rows;
+    for (table, vgroup) in all.into_iter().zip(vgroups) {
+        let here = tables.entry(*vgroup).or_default();
+        ordinal_of.push(here.len() as u32);
+        here.push(table);
     }
     let mut cut = BTreeMap::new();
-    for (vgroup, rows_here) in places {
-        let mut ordinal_of = vec![u32::MAX; rows.tables.len()];
-        let mut tables = Vec::new();
-        for (table, _) in rows.tables.iter().enumerate().filter(|(table, _)| vgroups[*table] == vgroup) {
-            ordinal_of[table] = tables.len() as u32;
-            tables.push(rows.tables[table].clone());
-        }
-        let ordinals = rows_here.iter().map(|row| ordinal_of[rows.table_of(*row as usize)]).collect();
+    for (vgroup, tables) in tables {
+        let rows_here = places.remove(&vgroup).unwrap_or_default();
+        let number = |row: &u32| ordinal_of[ordinals.get(*row as usize).map_or(0, |table| *table as usize)];
+        let ordinals = if tables.len() == 1 { Vec::new() } else { rows_here.iter().map(number).collect() };
         let picked = UInt32Array::from(rows_here);
-        let part = RowBatch {
-            suid: rows.suid,
-            version: rows.version,
-            ordinals: if tables.len() == 1 { Vec::new() } else { ordinals },
-            tables,
-            keys: pick_keys(&rows.keys, &picked),
-            columns: rows.columns.iter().map(|column| pick_column(column, &picked)).collect::<Result<_>>()?,
-        };
-        cut.insert(vgroup, part);
+        let keys = pick_keys(&keys, &picked);
+        let columns = columns.iter().map(|column| pick_column(column, &picked)).collect::<Result<_>>()?;
+        cut.insert(vgroup, RowBatch { suid, version, tables, ordinals, keys, columns });
     }
     Ok(cut)
 }

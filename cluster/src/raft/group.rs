@@ -155,7 +155,7 @@ where
     }
 
     /// Whether this replica is the only voter.
-    fn alone(&self) -> bool {
+    pub(crate) fn alone(&self) -> bool {
         self.raft.voter_ids().eq([self.replica])
     }
 

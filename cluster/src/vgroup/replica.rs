@@ -1,14 +1,16 @@
 //! A vgroup's replica on this dnode: proposing writes and reading, both as its leader.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arrow::array::RecordBatch;
 use futures::stream;
 use model::VgroupId;
 use model::command::{Applied, Entry};
 use model::scan::{RowStream, ScanRequest};
 use storage::Halt;
-use storage::vnode::{Batches, SeriesInfo, Vnode};
+use storage::vnode::{Batches, SeriesInfo};
 use tokio::sync::Mutex;
 
 use super::{Machine, Shard, resolve};
@@ -18,6 +20,9 @@ use crate::plane::share::Part;
 use crate::raft::group::{Group, Lost, Pending};
 use crate::raft::types::Answer;
 use crate::world::Clock;
+
+/// Rows that are worth a visit to a thread that may block.
+const VISIT_ROWS: usize = 4096;
 
 /// The replica of one vgroup on this dnode.
 pub(crate) struct Replica {
@@ -73,6 +78,13 @@ impl Replica {
         Ok(())
     }
 
+    /// Waits until all that was acknowledged before the call is applied here. Nobody but a sole voter acknowledges
+    /// anything, and it has applied it by then: it need not ask itself.
+    async fn current(&self) -> Result<(), NotWritten> {
+        let current = if self.group.alone() { self.ready().await } else { self.group.barrier().await.map(drop) };
+        current.map_err(NotWritten::Lost)
+    }
+
     /// Turns names into sids, stamps and proposes. Parts that one caller proposes one after the other stand in the
     /// log in that order.
     pub(crate) async fn propose(&self, part: &Part) -> Result<Pending, NotWritten> {
@@ -105,20 +117,20 @@ impl Replica {
 
     /// What these names are, after everything that was acknowledged before the call.
     pub(crate) async fn lookup(&self, names: &[String]) -> Result<Vec<Option<FoundTable>>, NotWritten> {
-        self.group.barrier().await.map_err(NotWritten::Lost)?;
+        self.current().await?;
         let vnode = self.shard.vnode().map_err(|halt| NotWritten::Refused(failed(halt)))?;
         Ok(vnode.lookup(names).into_iter().map(|found| found.map(table)).collect())
     }
 
-    /// Reads, after everything that was acknowledged before the call. One batch is made ahead of the reader, on a
-    /// thread that may block; no thread is held while nobody reads.
+    /// Reads, after everything that was acknowledged before the call. Batches are made one visit ahead of the reader, on
+    /// a thread that may block; no thread is held while nobody reads.
     pub(crate) async fn scan(&self, request: ScanRequest) -> Result<RowStream, NotWritten> {
-        self.group.barrier().await.map_err(NotWritten::Lost)?;
+        self.current().await?;
         let vnode = self.shard.vnode().map_err(|halt| NotWritten::Refused(failed(halt)))?;
-        let opened = tokio::task::spawn_blocking(move || vnode.scan(request)).await;
+        let opened = tokio::task::spawn_blocking(move || vnode.scan(request).map(make)).await;
         let opened = opened.map_err(|error| NotWritten::Refused(model::Error::internal(error)))?;
-        let batches = opened.map_err(|halt| NotWritten::Refused(failed(halt)))?;
-        Ok(Box::pin(stream::unfold(Some(step(batches)), next_batch)))
+        let made = opened.map_err(|halt| NotWritten::Refused(failed(halt)))?;
+        Ok(Box::pin(stream::unfold(Reading::new(made), Reading::next)))
     }
 
     /// FLUSH, COMPACT or TRIM; `floor` is the oldest tick that KEEP leaves.
@@ -139,22 +151,58 @@ impl Replica {
     }
 }
 
-type Step = tokio::task::JoinHandle<(Option<Result<arrow::array::RecordBatch, Halt>>, Batches)>;
-
-/// Makes one batch on a thread that may block.
-fn step(mut batches: Batches) -> Step {
-    tokio::task::spawn_blocking(move || {
-        let batch = batches.next();
-        (batch, batches)
-    })
+/// What one visit to a thread that may block has made.
+struct Made {
+    batches: VecDeque<Result<RecordBatch, Halt>>,
+    /// None at the end.
+    rest: Option<Batches>,
 }
 
-async fn next_batch(state: Option<Step>) -> Option<(model::Result<arrow::array::RecordBatch>, Option<Step>)> {
-    match state?.await {
-        Ok((Some(Ok(batch)), batches)) => Some((Ok(batch), Some(step(batches)))),
-        Ok((Some(Err(halt)), _)) => Some((Err(failed(halt)), None)),
-        Ok((None, _)) => None,
-        Err(error) => Some((Err(model::Error::internal(error)), None)),
+/// Makes some batches: one, or as many small ones as are worth a visit. A small answer is whole after the first.
+fn make(mut rest: Batches) -> Made {
+    let mut batches = VecDeque::new();
+    let mut rows = 0;
+    loop {
+        match rest.next() {
+            None => return Made { batches, rest: None },
+            Some(batch) => {
+                // An empty batch stands for much work: the reader may have gone meanwhile.
+                let enough = batch.as_ref().map_or(true, |batch| batch.num_rows() == 0);
+                rows += batch.as_ref().map_or(0, RecordBatch::num_rows);
+                batches.push_back(batch);
+                if enough || rows >= VISIT_ROWS {
+                    return Made { batches, rest: Some(rest) };
+                }
+            }
+        }
+    }
+}
+
+/// A scan on its way to the reader, with a visit ahead.
+struct Reading {
+    made: VecDeque<Result<RecordBatch, Halt>>,
+    ahead: Option<tokio::task::JoinHandle<Made>>,
+}
+
+impl Reading {
+    fn new(made: Made) -> Self {
+        let ahead = made.rest.map(|rest| tokio::task::spawn_blocking(move || make(rest)));
+        Self { made: made.batches, ahead }
+    }
+
+    async fn next(mut self) -> Option<(model::Result<RecordBatch>, Self)> {
+        loop {
+            if let Some(batch) = self.made.pop_front() {
+                if batch.is_err() {
+                    self = Self { made: VecDeque::new(), ahead: None };
+                }
+                return Some((batch.map_err(failed), self));
+            }
+            match self.ahead.take()?.await {
+                Ok(made) => self = Self::new(made),
+                Err(error) => return Some((Err(model::Error::internal(error)), self)),
+            }
+        }
     }
 }
 

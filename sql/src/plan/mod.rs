@@ -14,6 +14,7 @@ pub mod names;
 mod output;
 mod provider;
 pub mod pushdown;
+mod states;
 pub mod system;
 pub mod table;
 #[cfg(test)]
@@ -21,17 +22,11 @@ mod tests;
 
 use std::sync::Arc;
 
-use chrono::DateTime;
 use datafusion::arrow::datatypes::{Field, FieldRef, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::execution::context::SessionState;
-use datafusion::execution::memory_pool::FairSpillPool;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel};
 use futures::StreamExt;
 use model::scan::RowStream;
@@ -43,10 +38,10 @@ use tokio::task::JoinHandle;
 pub use context::{PlanContext, Planned};
 pub use explain::ExplainOptions;
 
-use crate::catalogs::CatalogContext;
 use crate::lower::{Lowered, lower};
 use crate::pgtype::PgType;
 use error::from_datafusion;
+use states::States;
 
 /// Settings of query execution.
 #[derive(Clone, Debug)]
@@ -72,8 +67,7 @@ pub const PARAMETERS_MAX: usize = 65_535;
 /// Plans and runs queries of one process.
 pub struct Planner {
     plane: Arc<dyn DataPlane>,
-    /// Functions, rules and options, made once; each query works on a copy.
-    state: SessionState,
+    states: States,
 }
 
 impl Planner {
@@ -83,28 +77,7 @@ impl Planner {
     ///
     /// If the settings make no sense to DataFusion.
     pub fn new(plane: Arc<dyn DataPlane>, settings: &PlannerSettings) -> Result<Self> {
-        let mut config = SessionConfig::new()
-            .with_target_partitions(settings.target_partitions.max(1))
-            .with_batch_size(settings.batch_rows.max(1))
-            .with_information_schema(false)
-            .with_create_default_catalog_and_schema(false);
-        let options = config.options_mut();
-        options.sql_parser.map_string_types_to_utf8view = false;
-        options.optimizer.max_passes = 4;
-        options.explain.show_statistics = false;
-        let pool = Arc::new(FairSpillPool::new(settings.memory_bytes));
-        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().map_err(from_datafusion)?;
-        let mut rules = PhysicalOptimizer::default().rules;
-        rules.insert(0, Arc::new(pushdown::Pushdowns));
-        let mut state = SessionStateBuilder::new()
-            .with_config(config)
-            .with_runtime_env(runtime)
-            .with_default_features()
-            .with_query_planner(Arc::new(fill::FillQueryPlanner))
-            .with_physical_optimizer_rules(rules)
-            .build();
-        register(&mut state).map_err(from_datafusion)?;
-        Ok(Self { plane, state })
+        Ok(Self { plane, states: States::new(settings)? })
     }
 
     /// Plans a query. `parameter_types[n]` is what the client said of `$n+1`; None and missing ones are inferred.
@@ -121,7 +94,7 @@ impl Planner {
         let names = names::resolve(self.plane.as_ref(), query, &context).await?;
         let catalogs = system::context(&self.plane, &names, &context);
         let lowered = lower(query, &names, &context, &catalogs)?;
-        let state = self.state_for(&context, &catalogs);
+        let state = self.states.for_planning(&context, &catalogs);
         let place = |error: model::Error| output::placed(error, query);
         let parameters = self.parameters(&state, &lowered, &context, query, parameter_types).map_err(place)?;
         let fields = parameters.iter().enumerate().map(|(n, pg)| Some(parameter_field(n, *pg))).collect();
@@ -184,20 +157,6 @@ impl Planner {
         Ok((0..count).map(of).collect())
     }
 
-    /// The shared state with what this statement sets.
-    fn state_for(&self, context: &PlanContext, catalogs: &Arc<CatalogContext>) -> SessionState {
-        let mut state = self.state.clone();
-        let options = state.config_mut().options_mut();
-        options.execution.time_zone = Some(context.timezone.name().into());
-        options.extensions.insert(catalogs.extension());
-        options.extensions.insert(context.pushdown);
-        let now = DateTime::from_timestamp_micros(context.now_us).unwrap_or_default();
-        // Functions find these options when they run.
-        state.mark_start_execution();
-        state.execution_props_mut().query_execution_start_time = Some(now);
-        state
-    }
-
     /// Runs a planned query. `values` has one value of `PgType::arrow` per parameter.
     ///
     /// # Errors
@@ -217,10 +176,11 @@ impl Planner {
         planned: &Planned,
         values: Vec<ScalarValue>,
     ) -> Result<(SessionState, Arc<dyn ExecutionPlan>)> {
-        let state = self.state_for(&planned.context, &planned.catalogs);
         let plan = self.bound(planned, values)?;
+        let mut state = self.states.for_running(&plan, &planned.context, &planned.catalogs);
         let making = async {
             let plan = state.optimize(&plan).map_err(from_datafusion)?;
+            states::narrow(&mut state, &plan);
             state.query_planner().create_physical_plan(&plan, &state).await.map_err(from_datafusion)
         };
         let plan = match planned.context.deadline {

@@ -29,6 +29,9 @@ use super::filter::{Pushed, classify};
 use crate::exec::scan::VgroupScanExec;
 use crate::pgtype::{PG_OID, PG_TYPMOD, PgType};
 
+/// Tables that a narrow scan reads at most.
+const NARROW_TABLES_MAX: usize = 16;
+
 /// Metadata key of an Arrow field: the oid of the table that it is a column of.
 pub const TABLE_OID: &str = "pg.table";
 /// Metadata key of an Arrow field: its number in that table, starting at 1.
@@ -119,6 +122,12 @@ impl RelationTable {
     pub fn with_tags_only(mut self) -> Self {
         self.tags_only = true;
         self
+    }
+
+    /// Whether these filters leave so few tables that one thread reads them sooner than several.
+    #[must_use]
+    pub fn is_narrow(&self, filters: &[Expr]) -> bool {
+        self.chosen(filters).names.is_some_and(|names| names.len() <= NARROW_TABLES_MAX)
     }
 
     /// Vgroups and tables to read. `names` restricts them, `predicates` chooses among them by their tags.

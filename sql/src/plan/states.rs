@@ -1,0 +1,185 @@
+//! DataFusion's states: functions, rules and options. Made once; each query works on a copy of one of them.
+//!
+//! Most queries are about one table, and most rules are about several: planning a query of one table without them takes
+//! half as long.
+
+use std::sync::Arc;
+
+use chrono::DateTime;
+use datafusion::catalog::default_table_source::source_as_provider;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::execution::context::SessionState;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::optimizer::Optimizer;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::prelude::SessionConfig;
+use model::Result;
+
+use super::error::from_datafusion;
+use super::table::RelationTable;
+use super::{PlanContext, PlannerSettings, fill, pushdown};
+use crate::catalogs::CatalogContext;
+
+/// Logical rules that change nothing in a query of one table without subqueries.
+const FOR_SEVERAL_TABLES: [&str; 13] = [
+    "rewrite_set_comparison",
+    "optimize_unions",
+    "unions_to_filter",
+    "eliminate_join",
+    "decorrelate_predicate_subquery",
+    "scalar_subquery_to_join",
+    "decorrelate_lateral_join",
+    "extract_equijoin_predicate",
+    "eliminate_cross_join",
+    "filter_null_join_keys",
+    "eliminate_outer_join",
+    "extract_leaf_expressions",
+    "push_down_leaf_projections",
+];
+
+/// The same of physical rules: joins, window functions, files, and checks of other rules.
+const PHYSICAL_FOR_SEVERAL_TABLES: [&str; 7] = [
+    "aggregate_statistics",
+    "join_selection",
+    "FilterPushdown",
+    "WindowTopN",
+    "LimitPushPastWindows",
+    "HashJoinBuffering",
+    "SanityCheckPlan",
+];
+
+/// The states that queries start from.
+pub(super) struct States {
+    full: SessionState,
+    /// For [`is_simple`] plans.
+    simple: SessionState,
+}
+
+impl States {
+    pub(super) fn new(settings: &PlannerSettings) -> Result<Self> {
+        let pool = Arc::new(FairSpillPool::new(settings.memory_bytes));
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().map_err(from_datafusion)?;
+        let make = |simple: bool| -> Result<SessionState> {
+            let mut config = SessionConfig::new()
+                .with_target_partitions(settings.target_partitions.max(1))
+                .with_batch_size(settings.batch_rows.max(1))
+                .with_information_schema(false)
+                .with_create_default_catalog_and_schema(false);
+            let options = config.options_mut();
+            options.sql_parser.map_string_types_to_utf8view = false;
+            options.optimizer.max_passes = 4;
+            options.explain.show_statistics = false;
+            let mut logical = Optimizer::new().rules;
+            let mut physical = PhysicalOptimizer::default().rules;
+            if simple {
+                logical.retain(|rule| !FOR_SEVERAL_TABLES.contains(&rule.name()));
+                physical.retain(|rule| !PHYSICAL_FOR_SEVERAL_TABLES.contains(&rule.name()));
+            }
+            physical.insert(0, Arc::new(pushdown::Pushdowns));
+            let mut state = SessionStateBuilder::new()
+                .with_config(config)
+                .with_runtime_env(Arc::clone(&runtime))
+                .with_default_features()
+                .with_query_planner(Arc::new(fill::FillQueryPlanner))
+                .with_optimizer_rules(logical)
+                .with_physical_optimizer_rules(physical)
+                .build();
+            super::register(&mut state).map_err(from_datafusion)?;
+            Ok(state)
+        };
+        Ok(Self { full: make(false)?, simple: make(true)? })
+    }
+
+    /// For making a logical plan.
+    pub(super) fn for_planning(&self, context: &PlanContext, catalogs: &Arc<CatalogContext>) -> SessionState {
+        with_session(self.simple.clone(), context, catalogs)
+    }
+
+    /// For optimising a plan and running it.
+    pub(super) fn for_running(
+        &self,
+        plan: &LogicalPlan,
+        context: &PlanContext,
+        catalogs: &Arc<CatalogContext>,
+    ) -> SessionState {
+        let shape = Shape::of(plan);
+        let state = if shape.simple { &self.simple } else { &self.full };
+        let mut state = with_session(state.clone(), context, catalogs);
+        if shape.simple && !shape.limited {
+            // A second pass can only move a LIMIT past a WHERE that the first has taken to the scan.
+            state.config_mut().options_mut().optimizer.max_passes = 1;
+        }
+        state
+    }
+}
+
+/// One partition for a plan, as it is after the logical rules, that reads a few tables of one relation: handing rows from
+/// thread to thread would take longer than reading them.
+pub(super) fn narrow(state: &mut SessionState, plan: &LogicalPlan) {
+    let (mut scans, mut wide) = (0, false);
+    let visited = plan.apply(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            scans += 1;
+            let provider = source_as_provider(&scan.source).ok();
+            let table = provider.as_ref().and_then(|provider| provider.downcast_ref::<RelationTable>());
+            wide |= !table.is_some_and(|table| table.is_narrow(&scan.filters));
+        }
+        Ok(if wide { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    if visited.is_ok() && scans == 1 && !wide {
+        state.config_mut().options_mut().execution.target_partitions = 1;
+    }
+}
+
+/// A state with what the session sets. Functions find these options when they run.
+fn with_session(mut state: SessionState, context: &PlanContext, catalogs: &Arc<CatalogContext>) -> SessionState {
+    let options = state.config_mut().options_mut();
+    options.execution.time_zone = Some(context.timezone.name().into());
+    options.extensions.insert(catalogs.extension());
+    options.extensions.insert(context.pushdown);
+    let now = DateTime::from_timestamp_micros(context.now_us).unwrap_or_default();
+    state.mark_start_execution();
+    state.execution_props_mut().query_execution_start_time = Some(now);
+    state
+}
+
+/// What of a plan decides which rules it needs.
+struct Shape {
+    /// One table at most, no subquery, no window function, nothing of ours.
+    simple: bool,
+    limited: bool,
+}
+
+impl Shape {
+    fn of(plan: &LogicalPlan) -> Self {
+        let mut shape = Self { simple: true, limited: false };
+        let mut tables = 0;
+        let visited = plan.apply(|node| {
+            match node {
+                LogicalPlan::TableScan(_) => tables += 1,
+                LogicalPlan::Limit(_) => shape.limited = true,
+                LogicalPlan::Projection(_)
+                | LogicalPlan::Filter(_)
+                | LogicalPlan::Aggregate(_)
+                | LogicalPlan::Sort(_)
+                | LogicalPlan::SubqueryAlias(_) => {}
+                _ => shape.simple = false,
+            }
+            let subquery = node.expressions().iter().any(has_subquery);
+            shape.simple &= tables <= 1 && !subquery;
+            Ok(if shape.simple { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+        });
+        shape.simple &= visited.is_ok();
+        shape
+    }
+}
+
+fn has_subquery(expr: &Expr) -> bool {
+    let is = |expr: &Expr| {
+        matches!(expr, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_))
+    };
+    expr.exists(|expr| Ok(is(expr))).unwrap_or(true)
+}
