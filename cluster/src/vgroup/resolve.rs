@@ -71,6 +71,7 @@ fn target(suid: Suid, wanted: &Target, name: &str, found: Option<TableId>, uids:
         (Some(_), Target::Create(_)) => fail!(DuplicateTable, "table \"{name}\" exists in another super table"),
         (None, Target::Create(creation)) => Ok(Target::Create(Creation { uid: uids.next(), ..creation.clone() })),
         (_, Target::Existing { .. }) => Err(error!(UndefinedTable, "table \"{name}\" does not exist")
-            .with_detail("It was dropped while the statement was on its way")),
+            .with_detail("The statement gives no tags for it, so it is not created; or it was dropped meanwhile.")
+            .with_hint("give its tags too, or create it first: CREATE TABLE … USING … TAGS (…)")),
     }
 }

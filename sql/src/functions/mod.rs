@@ -3,6 +3,7 @@
 
 pub mod aggregate;
 pub(crate) mod checked;
+pub mod grid;
 pub mod pg;
 pub mod timeseries;
 pub mod window;
