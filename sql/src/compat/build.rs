@@ -11,15 +11,6 @@ pub(super) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
     call_with(name, arguments, Vec::new())
 }
 
-/// `"name"(arguments)`: a call that is not rewritten again.
-pub(super) fn call_quoted(name: &str, arguments: Vec<Expr>) -> Expr {
-    let mut call = call(name, arguments);
-    if let Expr::Function(function) = &mut call {
-        function.name = ObjectName::from(vec![Ident::with_quote('"', name)]);
-    }
-    call
-}
-
 /// `name(arguments ORDER BY …)` and the like.
 pub(super) fn call_with(name: &str, arguments: Vec<Expr>, clauses: Vec<FunctionArgumentClause>) -> Expr {
     let args = arguments.into_iter().map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))).collect();

@@ -207,7 +207,7 @@ fn function(function: &mut Function) -> Option<Expr> {
     match name.as_str() {
         "generate_subscripts" => Some(call("unnest", vec![call("pg_subscripts", vec![args()?.swap_remove(0)])])),
         "_pg_expandarray" => unnest("pg_expandarray"),
-        "generate_series" => unnest("generate_series"),
+        "generate_series" => Some(super::series::unnested(args()?)),
         "mod" => {
             let [left, right] = args()?.try_into().ok()?;
             let [left, right] = [left, right].map(|side| Box::new(Expr::Nested(Box::new(side))));

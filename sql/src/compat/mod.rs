@@ -2,11 +2,12 @@
 //!
 //! Clients' catalog queries use such SQL most, and users' own queries too. A rewrite never changes what a query means:
 //! where DataFusion has no word for it, a function of [`crate::functions::pg`] stands in (`pg_any`, `pg_only`, `pg_regclass`).
-//! Start reading at [`rewrite`]; [`exprs`] has the expressions, [`subqueries`] the subqueries, [`tables`] what stands in FROM.
+//! Start reading at [`rewrite`]; [`exprs`] has the expressions, [`subqueries`] the subqueries, [`tables`] what stands in FROM, [`series`] `generate_series`.
 
 mod build;
 mod casts;
 mod exprs;
+mod series;
 mod subqueries;
 mod tables;
 #[cfg(test)]

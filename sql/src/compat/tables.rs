@@ -5,7 +5,7 @@ use sqlparser::ast::{
     TableFactor, Values,
 };
 
-use super::build::{call, call_quoted};
+use super::build::call;
 use super::system_name;
 
 /// Functions that are read as tables: the function and the table of `pg_catalog` that has its rows.
@@ -20,7 +20,7 @@ const TABLES: [(&str, &str); 5] = [
 /// Rewrites one member of FROM.
 pub(super) fn rewrite(table: &mut TableFactor) {
     match table {
-        TableFactor::Table { name, args: Some(args), alias, .. } => {
+        TableFactor::Table { name, args: Some(args), alias, with_ordinality, .. } => {
             let Some(function) = system_name(name) else { return };
             if let Some((_, rows)) = TABLES.iter().find(|(name, _)| *name == function) {
                 let schema = if rows.starts_with("perf_") { "performance_schema" } else { "pg_catalog" };
@@ -32,7 +32,12 @@ pub(super) fn rewrite(table: &mut TableFactor) {
             }
             *name = ObjectName::from(vec![Ident::new(function.clone())]);
             match function.as_str() {
-                "generate_series" if args.args.iter().all(is_constant) => name_column(alias, "generate_series"),
+                "generate_series" => {
+                    let values: Option<Vec<Expr>> = args.args.iter().map(plain).collect();
+                    if let Some(values) = values {
+                        *table = super::series::table(values, *with_ordinality, alias.take());
+                    }
+                }
                 "string_to_array" | "current_schemas" | "current_database" | "current_user" | "version" | "now"
                 | "current_setting" | "parse_ident" | "pg_backend_pid" => {
                     let values: Option<Vec<Expr>> = args.args.iter().map(plain).collect();
@@ -42,7 +47,6 @@ pub(super) fn rewrite(table: &mut TableFactor) {
                     *table = one_row(call(&function, values), alias);
                 }
                 "unnest"
-                | "generate_series"
                 | "generate_subscripts"
                 | "regexp_split_to_table"
                 | "string_to_table"
@@ -51,7 +55,6 @@ pub(super) fn rewrite(table: &mut TableFactor) {
                     let Some(mut values) = values else { return };
                     let list = match function.as_str() {
                         "unnest" => values.swap_remove(0),
-                        "generate_series" => call_quoted("generate_series", values),
                         "generate_subscripts" => call("pg_subscripts", vec![values.swap_remove(0)]),
                         "string_to_table" => call("string_to_array", values),
                         _ => return,
@@ -63,21 +66,17 @@ pub(super) fn rewrite(table: &mut TableFactor) {
                 _ => {}
             }
         }
+        // LATERAL before a function only says what holds anyway.
+        TableFactor::Function { lateral: true, name, args, with_ordinality, alias } => {
+            if system_name(name).as_deref() == Some("generate_series")
+                && let Some(values) = args.iter().map(plain).collect()
+            {
+                *table = super::series::table(values, *with_ordinality, alias.take());
+            }
+        }
         TableFactor::UNNEST { alias, array_exprs, .. } if array_exprs.len() == 1 => name_column(alias, "unnest"),
         _ => {}
     }
-}
-
-/// Whether an argument is a literal, which DataFusion's table functions want.
-fn is_constant(arg: &FunctionArg) -> bool {
-    fn constant(expr: &Expr) -> bool {
-        match expr {
-            Expr::Value(_) | Expr::TypedString(_) | Expr::Interval(_) => true,
-            Expr::Nested(inner) | Expr::UnaryOp { expr: inner, .. } | Expr::Cast { expr: inner, .. } => constant(inner),
-            _ => false,
-        }
-    }
-    plain(arg).is_some_and(|expr| constant(&expr))
 }
 
 fn plain(arg: &FunctionArg) -> Option<Expr> {

@@ -29,7 +29,7 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 use model::{TimeRange, error};
 
-use crate::functions::window::Windows;
+use crate::functions::grid::Windows;
 use crate::parser::markers::FillMode;
 use crate::plan::error::to_datafusion;
 

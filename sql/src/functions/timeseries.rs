@@ -1,10 +1,12 @@
-//! TDengine's scalar and row functions: SPREAD and ELAPSED over their aggregates, DIFF over a window.
+//! TDengine's scalar and row functions: SPREAD and ELAPSED over their aggregates, DIFF and TWA over the rows around.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array};
 use datafusion::arrow::compute::cast;
+use datafusion::arrow::compute::kernels::cmp::{gt_eq, lt};
+use datafusion::arrow::compute::kernels::zip::zip;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::{PartitionEvaluatorArgs, WindowUDFFieldArgs};
@@ -14,6 +16,7 @@ use datafusion::logical_expr::{
 };
 use model::error;
 
+use super::aggregate::twa::{averages, points_of, twice};
 use crate::plan::error::to_datafusion;
 use crate::plan::filter::unit_nanos;
 
@@ -30,10 +33,13 @@ pub fn scalars() -> Vec<ScalarUDF> {
 /// The window functions of this file.
 #[must_use]
 pub fn windows() -> Vec<WindowUDF> {
-    vec![WindowUDF::from(Diff { signature: Signature::variadic_any(Volatility::Immutable) })]
+    let signature = || Signature::variadic_any(Volatility::Immutable);
+    let diff = Neighbours { name: "__diff", signature: signature() };
+    vec![WindowUDF::from(diff), WindowUDF::from(Neighbours { name: "__twa", signature: signature() })]
 }
 
-/// `__spread(max, min)` and `__elapsed(min, max, unit in nanoseconds or 0 for ticks)`: a DOUBLE.
+/// `__spread(max, min)` and `__elapsed(min, max, unit in nanoseconds or 0 for ticks[, min of all, max of all, start,
+/// end])`: a DOUBLE. With a window, its `start` counts where there are rows before it, its `end` where there are any after.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Span {
     elapsed: bool,
@@ -61,39 +67,56 @@ impl ScalarUDFImpl for Span {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let arrays = ColumnarValue::values_to_arrays(&args.args)?;
-        let ticks = |array: &ArrayRef| -> Result<Float64Array> {
-            let array = match array.data_type() {
-                DataType::Timestamp(..) => cast(array, &DataType::Int64)?,
-                _ => Arc::clone(array),
-            };
-            Ok(cast(&array, &DataType::Float64)?.as_primitive::<Float64Type>().clone())
+        if !self.elapsed {
+            return Ok(ColumnarValue::Array(Arc::new(differences_of(&arrays[1], &arrays[0])?)));
+        }
+        let DataType::Timestamp(of, _) = *arrays[0].data_type() else {
+            return Err(to_datafusion(error!(UndefinedFunction, "elapsed takes a timestamp")));
         };
-        let scale = match (arrays.get(2), arrays[0].data_type()) {
-            (Some(unit), DataType::Timestamp(of, _)) => {
-                let unit = cast(unit, &DataType::Int64)?;
-                let unit = unit.as_primitive::<Int64Type>().iter().next().flatten().unwrap_or(0);
-                if unit == 0 { 1.0 } else { unit_nanos(*of) as f64 / unit as f64 }
+        let spans = match arrays.as_slice() {
+            [min, max, _, first, last, start, end] => {
+                // The edge of the window, where the partition has rows beyond it.
+                let low = zip(&lt(first, start)?, start, min)?;
+                let high = zip(&gt_eq(last, end)?, end, max)?;
+                let spans = differences_of(&low, &high)?;
+                let own = min.nulls().cloned();
+                Float64Array::new(spans.values().clone(), own)
             }
-            _ => 1.0,
+            _ => differences_of(&arrays[0], &arrays[1])?,
         };
-        let (first, second) = (ticks(&arrays[0])?, ticks(&arrays[1])?);
-        let (low, high) = if self.elapsed { (first, second) } else { (second, first) };
-        let of = |(low, high): (Option<f64>, Option<f64>)| Some((high? - low?) * scale);
-        let values: Float64Array = low.iter().zip(high.iter()).map(of).collect();
-        Ok(ColumnarValue::Array(Arc::new(values)))
+        let unit = cast(&arrays[2], &DataType::Int64)?;
+        let unit = unit.as_primitive::<Int64Type>().iter().next().flatten().unwrap_or(0);
+        let scale = if unit == 0 { 1.0 } else { unit_nanos(of) as f64 / unit as f64 };
+        Ok(ColumnarValue::Array(Arc::new(spans.unary::<_, Float64Type>(|span| span * scale))))
     }
 }
 
-/// `__diff(x, option) OVER (… ORDER BY ts)`: the difference to the non-null value before; option 1 and 3 make negative
-/// ones NULL.
+/// `high - low` as doubles; whole numbers and times are subtracted before they lose digits.
+fn differences_of(low: &ArrayRef, high: &ArrayRef) -> Result<Float64Array> {
+    let of = low.data_type();
+    if matches!(of, DataType::Timestamp(..)) || (of.is_integer() && *of != DataType::UInt64) {
+        let (low, high) = (cast(low, &DataType::Int64)?, cast(high, &DataType::Int64)?);
+        let pairs = low.as_primitive::<Int64Type>().iter().zip(high.as_primitive::<Int64Type>());
+        return Ok(pairs.map(|(low, high)| Some((i128::from(high?) - i128::from(low?)) as f64)).collect());
+    }
+    let (low, high) = (cast(low, &DataType::Float64)?, cast(high, &DataType::Float64)?);
+    let pairs = low.as_primitive::<Float64Type>().iter().zip(high.as_primitive::<Float64Type>());
+    Ok(pairs.map(|(low, high)| Some(high? - low?)).collect())
+}
+
+/// Functions of the rows of a partition in the order of time:
+///
+/// - `__diff(x, option, key)`: the difference to the non-null value before; option 1 and 3 make negative ones NULL.
+/// - `__twa(points, start, end)`: the time-weighted average of a window, see [`super::aggregate::twa`].
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Diff {
+struct Neighbours {
+    name: &'static str,
     signature: Signature,
 }
 
-impl WindowUDFImpl for Diff {
+impl WindowUDFImpl for Neighbours {
     fn name(&self) -> &'static str {
-        "__diff"
+        self.name
     }
 
     fn signature(&self) -> &Signature {
@@ -103,6 +126,7 @@ impl WindowUDFImpl for Diff {
     fn field(&self, args: WindowUDFFieldArgs) -> Result<FieldRef> {
         let of = args.input_fields()[0].data_type();
         let data_type = match of {
+            _ if self.name == "__twa" => DataType::Float64,
             DataType::Float16 | DataType::Float32 | DataType::Float64 | DataType::Decimal128(..) => DataType::Float64,
             DataType::Boolean | DataType::Timestamp(..) | DataType::Null => DataType::Int64,
             whole if whole.is_integer() => DataType::Int64,
@@ -115,7 +139,27 @@ impl WindowUDFImpl for Diff {
     }
 
     fn partition_evaluator(&self, _: PartitionEvaluatorArgs) -> Result<Box<dyn PartitionEvaluator>> {
-        Ok(Box::new(Differences))
+        Ok(if self.name == "__twa" { Box::new(Averages) } else { Box::new(Differences) })
+    }
+}
+
+#[derive(Debug)]
+struct Averages;
+
+impl PartitionEvaluator for Averages {
+    fn evaluate_all(&mut self, values: &[ArrayRef], _: usize) -> Result<ArrayRef> {
+        let [start, end] = [cast(&values[1], &DataType::Int64)?, cast(&values[2], &DataType::Int64)?];
+        let (start, end) = (start.as_primitive::<Int64Type>(), end.as_primitive::<Int64Type>());
+        // The last tick of a window is the one before its end.
+        let spans: Vec<(i64, i64)> =
+            start.values().iter().zip(end.values()).map(|(start, end)| (*start, end - 1)).collect();
+        let points = |list: Option<ArrayRef>| list.as_ref().map(points_of).unwrap_or_default();
+        let windows: Vec<_> = values[0].as_list::<i32>().iter().map(points).collect();
+        Ok(Arc::new(Float64Array::from(averages(&windows, &spans))))
+    }
+
+    fn evaluate(&mut self, _: &[ArrayRef], _: &Range<usize>) -> Result<ScalarValue> {
+        Err(to_datafusion(model::Error::internal("twa is evaluated for whole partitions")))
     }
 }
 
@@ -124,6 +168,12 @@ struct Differences;
 
 impl PartitionEvaluator for Differences {
     fn evaluate_all(&mut self, values: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
+        if let Some(keys) = values.get(2) {
+            let keys = cast(keys, &DataType::Int64)?;
+            if keys.as_primitive::<Int64Type>().values().windows(2).any(|pair| pair[0] == pair[1]) {
+                return Err(to_datafusion(twice("diff")));
+            }
+        }
         let option = match values.get(1) {
             Some(option) if !option.is_empty() => ScalarValue::try_from_array(option, 0)?.cast_to(&DataType::Int64)?,
             _ => ScalarValue::Int64(Some(0)),

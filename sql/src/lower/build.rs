@@ -84,13 +84,23 @@ pub(super) fn all_of(conditions: Vec<Expr>) -> Option<Expr> {
     conditions.into_iter().reduce(|left, right| binary(left, BinaryOperator::And, right))
 }
 
+/// `expr AS name` in a list.
+pub(super) fn named(expr: Expr, name: impl AsRef<str>) -> SelectItem {
+    SelectItem::ExprWithAlias { expr, alias: ident(name.as_ref()) }
+}
+
+/// FROM one table.
+pub(super) fn from(relation: TableFactor) -> Vec<TableWithJoins> {
+    vec![TableWithJoins { relation, joins: Vec::new() }]
+}
+
 /// A table's name in FROM.
 pub(super) fn alias(name: &str) -> TableAlias {
     TableAlias { explicit: true, name: ident(name), columns: Vec::new(), at: None }
 }
 
 /// A SELECT of nothing from nothing.
-pub(super) fn empty_select() -> Select {
+pub(crate) fn empty_select() -> Select {
     Select {
         select_token: AttachedToken::empty(),
         optimizer_hints: Vec::new(),
@@ -124,7 +134,7 @@ pub(super) fn select_star(name: Vec<Ident>) -> Select {
     let name = ObjectName(name.into_iter().map(ObjectNamePart::Identifier).collect());
     let mut select = empty_select();
     select.projection = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
-    select.from = vec![TableWithJoins { relation: table(name, None), joins: Vec::new() }];
+    select.from = from(table(name, None));
     select
 }
 

@@ -10,12 +10,13 @@ use std::sync::OnceLock;
 
 use model::schema::RelationKind;
 use model::{Result, fail};
-use sqlparser::ast::{Expr, GroupByExpr, Query, Visit, Visitor};
+use sqlparser::ast::{Expr, GroupByExpr, OrderBy, OrderByKind, Query, Visit, Visitor};
 
+use super::range::range_column;
 use super::scope::{Class, Column, Item, Scope};
 use super::select::{Listed, Parts, refuse_window_columns};
-use super::walk::{name_of, plain_args};
-use super::window::{Slices, columns_in, replace, slice};
+use super::walk::{key, name_of, plain_args};
+use super::window::{Slices, columns_in, default_order, replace, slice};
 use super::{Lowering, build, has_group_by};
 use crate::parser::markers::Windowing;
 use crate::plan::names::folded;
@@ -38,7 +39,7 @@ impl<'s> Aggregation<'s> {
             scope.single_source().is_some_and(|(_, source)| source.child || source.kind == RelationKind::Normal);
         let by_table = single || groups.iter().any(tbname);
         let mut selections: Vec<Expr> = Vec::new();
-        for call in list.iter().flat_map(|listed| aggregates_in(&listed.expr)) {
+        for call in list.iter().flat_map(|listed| aggregates_in(&without_spans(&listed.expr))) {
             if picker(&call).is_some() && !selections.contains(&call) {
                 selections.push(call);
             }
@@ -48,9 +49,14 @@ impl<'s> Aggregation<'s> {
     }
 
     /// The place of `expr` among the groups.
-    fn group(&self, expr: &Expr) -> Option<usize> {
+    pub(super) fn group(&self, expr: &Expr) -> Option<usize> {
         let wanted = self.canonical(expr);
         self.groups.iter().position(|group| self.canonical(group) == wanted)
+    }
+
+    /// Whether two expressions are the same column.
+    pub(super) fn same(&self, left: &Expr, right: &Expr) -> bool {
+        self.canonical(left) == self.canonical(right)
     }
 
     fn canonical(&self, expr: &Expr) -> String {
@@ -73,7 +79,7 @@ impl<'s> Aggregation<'s> {
     /// Replaces groups (where `outer`) and companions. Aggregates and what is named with `_` are left alone.
     fn stand_ins(&mut self, expr: &mut Expr, take: &mut dyn FnMut(&Self, Expr) -> Expr, outer: bool) -> Result<()> {
         let mut made: Vec<(Expr, Expr)> = Vec::new();
-        for column in self.free_columns(expr, outer) {
+        for column in self.free_columns(expr) {
             let Some((item, of)) = self.scope.resolve(&column) else { continue };
             if self.group(&column).is_some() {
                 continue;
@@ -109,7 +115,7 @@ impl<'s> Aggregation<'s> {
     }
 
     /// Columns of `expr` that are in no aggregate and no group.
-    fn free_columns(&self, expr: &Expr, _outer: bool) -> Vec<Expr> {
+    pub(super) fn free_columns(&self, expr: &Expr) -> Vec<Expr> {
         let mut rest = expr.clone();
         replace(&mut rest, &|candidate| {
             (is_aggregate(candidate) || self.group(candidate).is_some()).then(|| build::number(0))
@@ -138,6 +144,16 @@ impl<'s> Aggregation<'s> {
     }
 }
 
+/// `expr` without SPREAD and ELAPSED: the MAX and MIN in them choose no row.
+fn without_spans(expr: &Expr) -> Expr {
+    let mut rest = expr.clone();
+    replace(&mut rest, &|candidate| {
+        let Expr::Function(function) = candidate else { return None };
+        matches!(name_of(function)?.as_str(), "__spread" | "__elapsed").then(|| build::number(0))
+    });
+    rest
+}
+
 /// The function that gives a companion of a selection function.
 fn picker(call: &Expr) -> Option<&'static str> {
     let Expr::Function(function) = call else { return None };
@@ -161,11 +177,11 @@ impl Lowering<'_> {
         windowing: &Windowing,
         scope: &Scope,
     ) -> Result<()> {
-        refuse_window_columns(list)?;
+        refuse_window_columns(list, scope)?;
         let aggregates = list.iter().any(|listed| contains_aggregate(&listed.expr)) || parts.select.having.is_some();
         let grouped = has_group_by(parts.select);
         if !aggregates && !grouped {
-            return Ok(());
+            return range_columns(list, parts, scope, &|key| key);
         }
         let keys = match &parts.select.group_by {
             GroupByExpr::Expressions(keys, modifiers) if modifiers.is_empty() => keys.clone(),
@@ -189,6 +205,10 @@ impl Lowering<'_> {
                 aggregation.complete(expr)?;
             }
         }
+        if let Some(having) = &mut parts.select.having {
+            aggregation.complete(having)?;
+        }
+        range_columns(list, parts, scope, &|key| build::call("min", vec![key]))?;
         if known > keys.len() || aggregation.groups.len() > known {
             parts.select.group_by = GroupByExpr::Expressions(aggregation.groups.clone(), Vec::new());
         }
@@ -213,15 +233,35 @@ impl Lowering<'_> {
             (None, Some(first)) => first.clone(),
             (None, None) => fail!(InternalError, "a partition without expressions"),
         };
-        super::rows::default_order(parts, &windowing.partition, &time);
-        let slices = Slices { limit: windowing.slimit, offset: windowing.soffset.unwrap_or(0) };
-        slice(parts, &windowing.partition, &slices, time);
+        let times = std::slice::from_ref(&time);
+        default_order(parts, &windowing.partition, times);
+        slice(parts, list, &windowing.partition, &Slices::of(windowing), times);
         Ok(())
     }
 }
 
+/// `_qstart` and the like outside windows; `time` makes an expression that may stand there of the key.
+fn range_columns(list: &mut [Listed], parts: &mut Parts<'_>, scope: &Scope, time: &dyn Fn(Expr) -> Expr) -> Result<()> {
+    let selection = parts.select.selection.clone();
+    let mut exprs: Vec<&mut Expr> = list.iter_mut().map(|listed| &mut listed.expr).collect();
+    exprs.extend(parts.select.having.as_mut());
+    if let Some(OrderBy { kind: OrderByKind::Expressions(by), .. }) = parts.order_by {
+        exprs.extend(by.iter_mut().map(|by| &mut by.expr));
+    }
+    for expr in exprs {
+        let Some(column) = columns_in(expr).into_iter().find(|column| range_column(column).is_some()) else { continue };
+        if scope.resolve(&column).is_some() {
+            continue;
+        }
+        let key = key(scope, &column)?;
+        let bounds = super::range::bounds(selection.as_ref(), &key, scope);
+        super::range::pseudo_columns(expr, &bounds, &time(key));
+    }
+    Ok(())
+}
+
 /// A GROUP BY key: a position or alias of the list is what stands there.
-fn spelled(key: &Expr, list: &[Listed], scope: &Scope) -> Expr {
+pub(super) fn spelled(key: &Expr, list: &[Listed], scope: &Scope) -> Expr {
     let found = match key {
         Expr::Value(value) => {
             let position = value.value.to_string().parse::<usize>().ok();

@@ -7,7 +7,9 @@
 //! Pure: depends on the query, the resolved names and the [`PlanContext`].
 
 mod build;
+mod edges;
 mod group;
+mod json;
 mod naming;
 mod range;
 mod rows;
@@ -29,6 +31,7 @@ use crate::plan::fill::FillSpec;
 use crate::plan::names::{Names, folded};
 use crate::plan::table::RelationTable;
 
+pub(crate) use build::empty_select;
 use scope::Item;
 
 /// The mark between a name and what keeps it apart from its twins.

@@ -1,10 +1,14 @@
-//! What a WHERE says of the time: the bounds that `_qstart` and `_qend` show.
+//! What a WHERE says of the time: the bounds that `_qstart`, `_qend` and `_qduration` show.
 
 use sqlparser::ast::{BinaryOperator, CastKind, DataType, Expr, TimezoneInfo, Value};
 
 use super::build;
 use super::scope::Scope;
-use super::window::columns_in;
+use super::window::{columns_in, replace};
+use crate::plan::names::folded;
+
+/// Pseudo-columns of the range of a query.
+pub(super) const RANGE_COLUMNS: [&str; 3] = ["_qstart", "_qend", "_qduration"];
 
 /// The conjuncts of `selection` that compare the key with something constant, as if the key stood left.
 pub(super) fn bounds(selection: Option<&Expr>, key: &Expr, scope: &Scope) -> Vec<(BinaryOperator, Expr)> {
@@ -66,8 +70,26 @@ fn as_time(expr: &Expr) -> Expr {
     }
 }
 
+/// The pseudo-column of the range that `expr` is.
+pub(super) fn range_column(expr: &Expr) -> Option<String> {
+    let Expr::Identifier(ident) = expr else { return None };
+    let name = folded(ident);
+    (ident.quote_style.is_none() && RANGE_COLUMNS.contains(&name.as_str())).then_some(name)
+}
+
+/// Replaces `_qstart`, `_qend` and `_qduration`. Only the type of `time` matters, and in how many rows it stands.
+pub(super) fn pseudo_columns(expr: &mut Expr, bounds: &[(BinaryOperator, Expr)], time: &Expr) {
+    replace(expr, &|candidate| {
+        Some(match range_column(candidate)?.as_str() {
+            "_qstart" => bound(bounds, true, time),
+            "_qend" => bound(bounds, false, time),
+            _ => build::call("__query_ticks", vec![bound(bounds, true, time), bound(bounds, false, time)]),
+        })
+    });
+}
+
 /// `_qstart` or `_qend`: the first or last tick of the range; NULL where WHERE gives none.
-pub(super) fn bound(bounds: &[(BinaryOperator, Expr)], lower: bool, start: &Expr) -> Expr {
+fn bound(bounds: &[(BinaryOperator, Expr)], lower: bool, start: &Expr) -> Expr {
     let mut args = vec![start.clone()];
     for (op, expr) in bounds {
         let strict = match (op, lower) {

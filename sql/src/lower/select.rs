@@ -62,12 +62,14 @@ impl Lowering<'_> {
         let mut parts = Parts { select, order_by, limit };
         let mut windowing = windowing.unwrap_or_default();
         resolve_partition(&mut windowing, &list, &scope)?;
-        self.rows_functions(&mut list, &mut parts, &mut windowing, &scope)?;
         for listed in &mut list {
             self.walk(&mut listed.expr, &scope, env)?;
         }
         self.walk_clauses(&mut parts, &mut windowing, &scope, env)?;
         self.tags_only(&list, &mut parts, &mut windowing, &scope)?;
+        if let Some(outs) = self.rowwise(&mut list, &mut parts, &windowing, &scope)? {
+            return Ok(outs);
+        }
         if windowing.interval.is_some() {
             return self.windowed(list, parts, &windowing, &scope);
         }
@@ -290,12 +292,13 @@ pub(super) fn finish(list: Vec<Listed>, select: &mut Select) -> Vec<Out> {
 }
 
 /// The first pseudo-column of a window in a SELECT without one.
-pub(super) fn refuse_window_columns(list: &[Listed]) -> Result<()> {
+pub(super) fn refuse_window_columns(list: &[Listed], scope: &Scope) -> Result<()> {
     for listed in list {
         for column in super::window::columns_in(&listed.expr) {
             if let Expr::Identifier(ident) = &column
                 && ident.quote_style.is_none()
                 && WINDOW_COLUMNS.contains(&folded(ident).as_str())
+                && scope.resolve(&column).is_none()
             {
                 let error = error!(InvalidColumnReference, "{} needs an INTERVAL", folded(ident));
                 return Err(placed(error, &column));

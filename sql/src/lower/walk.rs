@@ -4,19 +4,19 @@
 
 use std::ops::ControlFlow;
 
-use model::{Error, Result, error, fail};
+use model::{Error, Result, error};
 use sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName, ObjectNamePart, Query,
-    VisitMut, VisitorMut,
+    Value, VisitMut, VisitorMut,
 };
 
 use super::scope::{Class, Scope};
 use super::{Env, Lowering, build};
-use crate::parser::markers::position_of;
+use crate::parser::markers::{Unit, position_of};
 use crate::plan::names::folded;
 
 /// Pseudo-columns that only a window gives a meaning.
-pub(super) const WINDOW_COLUMNS: [&str; 5] = ["_wstart", "_wend", "_wduration", "_qstart", "_qend"];
+pub(super) const WINDOW_COLUMNS: [&str; 3] = ["_wstart", "_wend", "_wduration"];
 
 struct Walker<'w, 'a> {
     lowering: &'w mut Lowering<'a>,
@@ -97,7 +97,7 @@ fn replacement(expr: &Expr, scope: &Scope) -> Result<Option<Expr>> {
             }
         }
         Expr::Function(function) => call(function, expr, scope),
-        _ => Ok(None),
+        _ => Ok(super::json::replacement(expr)),
     }
 }
 
@@ -168,7 +168,7 @@ fn call(function: &Function, expr: &Expr, scope: &Scope) -> Result<Option<Expr>>
             let (max, min) = (with_args(function, "max", args.clone()), with_args(function, "min", args));
             Some(build::call("__spread", vec![max, min]))
         }
-        ("today", 0) => Some(build::call("date_trunc", vec![build::text("day"), build::call("now", Vec::new())])),
+        ("today", 0) => Some(build::call("timetruncate", vec![build::call("now", Vec::new()), build::text("1d")])),
         ("stddev", 1) => Some(with_args(function, "stddev_pop", args)),
         ("elapsed", 1 | 2) => {
             let mut args = args.into_iter();
@@ -197,19 +197,23 @@ fn call(function: &Function, expr: &Expr, scope: &Scope) -> Result<Option<Expr>>
     })
 }
 
-/// Durations that are arguments become numbers before anything else reads them as intervals: `elapsed(ts, 1s)`.
+/// Durations that are arguments become plain values before anything else reads them as intervals: `elapsed(ts, 1s)`,
+/// `timetruncate(ts, 1h)`, `timediff(a, b, 1m)`.
 pub(super) fn spell_units(query: &mut Query) -> Result<()> {
     struct Units;
     impl VisitorMut for Units {
         type Break = Error;
         fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
             let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
-            if name_of(function).as_deref() != Some("elapsed") {
-                return ControlFlow::Continue(());
-            }
+            let place = match name_of(function).as_deref() {
+                Some("elapsed" | "timetruncate") => 1,
+                Some("timediff") => 2,
+                _ => return ControlFlow::Continue(()),
+            };
+            let elapsed = name_of(function).as_deref() == Some("elapsed");
             let FunctionArguments::List(list) = &mut function.args else { return ControlFlow::Continue(()) };
-            if let [_, FunctionArg::Unnamed(FunctionArgExpr::Expr(unit))] = list.args.as_mut_slice() {
-                match unit_argument(unit) {
+            if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(unit))) = list.args.get_mut(place) {
+                match unit_argument(unit, elapsed) {
                     Ok(spelled) => *unit = spelled,
                     Err(error) => return ControlFlow::Break(error),
                 }
@@ -223,16 +227,35 @@ pub(super) fn spell_units(query: &mut Query) -> Result<()> {
     }
 }
 
-/// A unit such as `1s` as nanoseconds; 0 means ticks of the database's precision.
-fn unit_argument(unit: &Expr) -> Result<Expr> {
-    if let Some(duration) = crate::parser::markers::duration_of(unit) {
-        let Some(nanos) = duration.unit.nanos().and_then(|nanos| nanos.checked_mul(duration.count)) else {
-            return Err(placed(error!(InvalidParameterValue, "{duration} is not a unit of fixed length"), unit));
-        };
-        return Ok(build::number(nanos));
+/// A unit such as `1s` in one of its spellings: the nanoseconds that ELAPSED counts in, 0 for ticks of the precision;
+/// the others take it as text.
+fn unit_argument(unit: &Expr, elapsed: bool) -> Result<Expr> {
+    let text = match unit {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) => Some(text),
+            _ => None,
+        },
+        _ => None,
+    };
+    let duration = crate::parser::markers::duration_of(unit)
+        .or_else(|| crate::parser::markers::Duration::parse(text?).filter(|of| of.unit != Unit::Tick));
+    match duration {
+        Some(duration) if elapsed => {
+            let nanos = duration.unit.nanos().and_then(|nanos| nanos.checked_mul(duration.count));
+            let nanos = nanos.filter(|nanos| *nanos > 0).ok_or_else(|| {
+                placed(error!(InvalidParameterValue, "{duration} is not a unit of fixed length"), unit)
+            })?;
+            Ok(build::number(nanos))
+        }
+        Some(duration) => Ok(build::text(&duration.to_string())),
+        None if elapsed && !is_zero(unit) => {
+            Err(placed(error!(InvalidParameterValue, "the unit must be a duration such as 1s"), unit))
+        }
+        None => Ok(unit.clone()),
     }
-    match unit {
-        Expr::Value(_) => Ok(unit.clone()),
-        _ => fail!(InvalidParameterValue, "the unit must be a duration such as 1s"),
-    }
+}
+
+/// 0: TDengine's word for the precision of the database.
+fn is_zero(unit: &Expr) -> bool {
+    matches!(unit, Expr::Value(value) if matches!(&value.value, Value::Number(digits, _) if digits == "0"))
 }

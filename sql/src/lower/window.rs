@@ -8,12 +8,12 @@ use std::ops::ControlFlow;
 
 use model::{Error, Result, error};
 use sqlparser::ast::{
-    BinaryOperator, Expr, GroupByExpr, LimitClause, Offset, OrderBy, OrderByExpr, OrderByKind, Query, SelectItem,
-    TableWithJoins, Visit, VisitMut, Visitor, VisitorMut,
+    BinaryOperator, Expr, GroupByExpr, LimitClause, Offset, OrderBy, OrderByKind, Query, Select, Visit, VisitMut,
+    Visitor, VisitorMut,
 };
 
+use super::edges::{needs_neighbours, with_neighbours};
 use super::group::{Aggregation, aggregates_in, contains_aggregate};
-use super::naming::alias;
 use super::scope::Scope;
 use super::select::{Listed, Parts, finish};
 use super::walk::{WINDOW_COLUMNS, key};
@@ -23,7 +23,7 @@ use crate::plan::fill::FillSpec;
 use crate::plan::names::folded;
 
 /// The name of the window's start in the inner SELECT.
-const START: &str = "_w";
+pub(super) const START: &str = "_w";
 
 impl Lowering<'_> {
     /// Lowers a SELECT with INTERVAL: `parts` becomes the outer SELECT.
@@ -34,17 +34,8 @@ impl Lowering<'_> {
         windowing: &Windowing,
         scope: &Scope,
     ) -> Result<Vec<Out>> {
-        check(windowing)?;
-        let key = match windowing.partition.first() {
-            Some(first) => key(scope, first)?,
-            None => key(scope, &build::column(START)).map_err(|error| match windowing.position {
-                0 => error,
-                position => error.at(position),
-            })?,
-        };
+        let window = self.window(windowing, parts.select.selection.as_ref(), scope)?;
         let mut aggregation = Aggregation::new(scope, windowing.partition.clone(), &list)?;
-        let mut window = Window { spec: self.spec(windowing), key, bounds: Vec::new() };
-        window.bounds = super::range::bounds(parts.select.selection.as_ref(), &window.key, scope);
         let mut columns = Columns::default();
         for listed in &mut list {
             listed.expr = window.outer(listed.expr.clone(), &mut aggregation, &mut columns)?;
@@ -56,14 +47,41 @@ impl Lowering<'_> {
                 *expr = window.outer(expr.clone(), &mut aggregation, &mut columns)?;
             }
         }
-        let groups = aggregation.groups.clone();
-        let inner = inner_select(&mut parts, &window, &aggregation, columns)?;
-        let derived = self.filled(inner, windowing, groups.len(), listed)?;
-        let partition: Vec<Expr> = (0..groups.len()).map(|n| build::column(&format!("_p{n}"))).collect();
-        order(&mut parts, &partition);
-        parts.select.from = vec![TableWithJoins { relation: derived, joins: Vec::new() }];
-        slice(&mut parts, &partition, &windowing_limits(windowing), build::column(START));
+        let mut having = parts.select.having.take();
+        if let Some(having) = &mut having {
+            aggregation.complete(having)?;
+        }
+        let neighbours =
+            columns.0.iter().any(|c| needs_neighbours(c, false)) || having.iter().any(|h| needs_neighbours(h, true));
+        let inner = if neighbours {
+            let name = self.unique("windows");
+            with_neighbours(&mut parts, &window, &aggregation, columns.0, having, &name)?
+        } else {
+            let columns = columns.0.into_iter().enumerate().map(|(n, column)| (column, format!("_e{n}")));
+            grouped_select(&mut parts, &window, &aggregation.groups, columns.collect(), having)
+        };
+        let groups = aggregation.groups.len();
+        let derived = self.filled(inner, windowing, groups, listed)?;
+        let partition: Vec<Expr> = (0..groups).map(|n| build::column(&format!("_p{n}"))).collect();
+        let start = build::column(START);
+        default_order(&mut parts, &partition, std::slice::from_ref(&start));
+        parts.select.from = build::from(derived);
+        slice(&mut parts, &list, &partition, &Slices::of(windowing), &[start]);
         Ok(finish(list, parts.select))
+    }
+
+    /// The window of a SELECT with INTERVAL.
+    pub(super) fn window(&self, windowing: &Windowing, selection: Option<&Expr>, scope: &Scope) -> Result<Window> {
+        check(windowing)?;
+        let key = match windowing.partition.first() {
+            Some(first) => key(scope, first)?,
+            None => key(scope, &build::column(START)).map_err(|error| match windowing.position {
+                0 => error,
+                position => error.at(position),
+            })?,
+        };
+        let bounds = super::range::bounds(selection, &key, scope);
+        Ok(Window { spec: self.spec(windowing), key, bounds })
     }
 
     fn spec(&self, windowing: &Windowing) -> Spec {
@@ -107,15 +125,17 @@ impl Lowering<'_> {
     }
 }
 
-/// What SLIMIT and SOFFSET say.
-fn windowing_limits(windowing: &Windowing) -> Slices {
-    Slices { limit: windowing.slimit, offset: windowing.soffset.unwrap_or(0) }
-}
-
 /// How many partitions are wanted.
 pub(super) struct Slices {
-    pub(super) limit: Option<u64>,
-    pub(super) offset: u64,
+    limit: Option<u64>,
+    offset: u64,
+}
+
+impl Slices {
+    /// What SLIMIT and SOFFSET say.
+    pub(super) fn of(windowing: &Windowing) -> Self {
+        Self { limit: windowing.slimit, offset: windowing.soffset.unwrap_or(0) }
+    }
 }
 
 /// The window as calls take it.
@@ -126,9 +146,20 @@ struct Spec {
     zone: String,
 }
 
-struct Window {
+impl Spec {
+    /// The arguments of a function of windows.
+    fn call(&self, time: Expr) -> Vec<Expr> {
+        let Self { width, offset, sliding, zone } = self;
+        let texts = [width, offset, sliding, zone].map(|part| build::text(part));
+        std::iter::once(time).chain(texts).collect()
+    }
+}
+
+/// The windows of one SELECT.
+pub(super) struct Window {
     spec: Spec,
-    key: Expr,
+    /// The time of the rows.
+    pub(super) key: Expr,
     /// What WHERE says of the key: `_qstart` and `_qend`.
     bounds: Vec<(BinaryOperator, Expr)>,
 }
@@ -149,20 +180,23 @@ impl Columns {
 
 impl Window {
     /// The start of the row's window; with SLIDING one row per window.
-    fn start(&self) -> Expr {
-        let text = |part: &str| build::text(part);
-        let Spec { width, offset, sliding, zone } = &self.spec;
-        let args = vec![self.key.clone(), text(width), text(offset), text(sliding), text(zone)];
-        if sliding.is_empty() {
+    pub(super) fn start(&self) -> Expr {
+        let args = self.spec.call(self.key.clone());
+        if self.spec.sliding.is_empty() {
             build::call("__window_start", args)
         } else {
             build::call("unnest", vec![build::call("__window_starts", args)])
         }
     }
 
+    /// The first tick after a window, where [`START`] is in sight.
+    pub(super) fn end(&self) -> Expr {
+        build::call("__window_end", self.spec.call(build::column(START)))
+    }
+
     /// An expression of the list as the outer SELECT has it.
     fn outer(&self, expr: Expr, aggregation: &mut Aggregation<'_>, columns: &mut Columns) -> Result<Expr> {
-        let pseudo = columns_in(&expr).iter().any(is_window_column);
+        let pseudo = columns_in(&expr).iter().any(is_pseudo_column);
         if contains_aggregate(&expr) && !pseudo {
             let mut expr = expr;
             aggregation.complete(&mut expr)?;
@@ -180,58 +214,65 @@ impl Window {
         Ok(expr)
     }
 
-    fn pseudo_columns(&self, expr: &mut Expr) {
+    /// Replaces the pseudo-columns of windows where [`START`] is in sight.
+    pub(super) fn pseudo_columns(&self, expr: &mut Expr) {
+        let start = build::column(START);
+        super::range::pseudo_columns(expr, &self.bounds, &start);
         replace(expr, &|candidate| {
-            if !is_window_column(candidate) {
-                return None;
-            }
-            let Expr::Identifier(ident) = candidate else { return None };
-            let start = build::column(START);
-            let Spec { width, offset, zone, .. } = &self.spec;
-            let args = || vec![start.clone(), build::text(width), build::text(offset), build::text(zone)];
-            Some(match folded(ident).as_str() {
+            Some(match window_column(candidate)?.as_str() {
                 "_wstart" => start.clone(),
-                "_wend" => build::call("__window_end", args()),
-                "_wduration" => build::call("__window_ticks", args()),
-                "_qstart" => super::range::bound(&self.bounds, true, &start),
-                _ => super::range::bound(&self.bounds, false, &start),
+                "_wend" => self.end(),
+                "_wduration" => build::call("__window_ticks", self.spec.call(start.clone())),
+                _ => return None,
             })
         });
     }
 }
 
-fn is_window_column(expr: &Expr) -> bool {
-    matches!(expr, Expr::Identifier(ident)
-        if ident.quote_style.is_none() && WINDOW_COLUMNS.contains(&folded(ident).as_str()))
+/// The pseudo-column that `expr` is.
+fn window_column(expr: &Expr) -> Option<String> {
+    let Expr::Identifier(ident) = expr else { return None };
+    let name = folded(ident);
+    (ident.quote_style.is_none() && WINDOW_COLUMNS.contains(&name.as_str())).then_some(name)
 }
 
-fn inner_select(
+/// Whether `expr` is a pseudo-column of the window or the range.
+pub(super) fn is_pseudo_column(expr: &Expr) -> bool {
+    window_column(expr).is_some() || super::range::range_column(expr).is_some()
+}
+
+/// A SELECT of the window's start and the partition, from a level that has them.
+pub(super) fn level(groups: usize) -> Select {
+    let mut select = build::empty_select();
+    let names = std::iter::once(START.to_owned()).chain((0..groups).map(|n| format!("_p{n}")));
+    select.projection = names.map(|name| build::named(build::column(&name), &name)).collect();
+    select
+}
+
+/// The innermost SELECT: one row per window and partition, with these columns. Takes FROM and WHERE of `parts`.
+pub(super) fn grouped_select(
     parts: &mut Parts<'_>,
     window: &Window,
-    aggregation: &Aggregation<'_>,
-    columns: Columns,
-) -> Result<Query> {
+    groups: &[Expr],
+    columns: Vec<(Expr, String)>,
+    having: Option<Expr>,
+) -> Query {
     let start = window.start();
     let mut keys = vec![start.clone()];
-    keys.extend(aggregation.groups.iter().cloned());
+    keys.extend(groups.iter().cloned());
     let mut inner = build::empty_select();
-    let named = |expr, name: String| SelectItem::ExprWithAlias { expr, alias: alias(&name) };
-    inner.projection.push(named(start, START.to_owned()));
-    for (n, group) in aggregation.groups.iter().enumerate() {
-        inner.projection.push(named(group.clone(), format!("_p{n}")));
-    }
-    for (n, column) in columns.0.into_iter().enumerate() {
-        inner.projection.push(named(column, format!("_e{n}")));
-    }
+    inner.projection.push(build::named(start, START));
+    inner.projection.extend(groups.iter().enumerate().map(|(n, group)| build::named(group.clone(), format!("_p{n}"))));
+    inner.projection.extend(columns.into_iter().map(|(column, name)| build::named(column, name)));
     inner.from = std::mem::take(&mut parts.select.from);
     inner.selection = parts.select.selection.take();
-    inner.having = parts.select.having.take();
+    inner.having = having;
     inner.group_by = GroupByExpr::Expressions(keys, Vec::new());
-    Ok(build::query(inner))
+    build::query(inner)
 }
 
 /// Whether an ORDER BY expression is a position or the name of an output.
-fn is_output(expr: &Expr, names: &[String]) -> bool {
+pub(super) fn is_output(expr: &Expr, names: &[String]) -> bool {
     match expr {
         Expr::Value(_) => true,
         Expr::Identifier(ident) => names.contains(&folded(ident)),
@@ -239,18 +280,17 @@ fn is_output(expr: &Expr, names: &[String]) -> bool {
     }
 }
 
-/// Ascending inside each partition, unless something else was asked for.
-fn order(parts: &mut Parts<'_>, partition: &[Expr]) {
+/// By partition and time, unless something else was asked for.
+pub(super) fn default_order(parts: &mut Parts<'_>, partition: &[Expr], times: &[Expr]) {
     if parts.order_by.is_some() || parts.select.distinct.is_some() {
         return;
     }
-    let keys = partition.iter().cloned().chain([build::column(START)]);
-    let exprs = keys.map(|expr| build::ordered(expr, true)).collect();
+    let exprs = partition.iter().chain(times).cloned().map(|expr| build::ordered(expr, true)).collect();
     *parts.order_by = Some(OrderBy { kind: OrderByKind::Expressions(exprs), interpolate: None });
 }
 
-/// LIMIT inside each partition, SLIMIT over partitions.
-pub(super) fn slice(parts: &mut Parts<'_>, partition: &[Expr], slices: &Slices, time: Expr) {
+/// LIMIT inside each partition, SLIMIT over partitions. Rows of equal rank in ORDER BY come by `times`.
+pub(super) fn slice(parts: &mut Parts<'_>, list: &[Listed], partition: &[Expr], slices: &Slices, times: &[Expr]) {
     if partition.is_empty() {
         return;
     }
@@ -264,26 +304,43 @@ pub(super) fn slice(parts: &mut Parts<'_>, partition: &[Expr], slices: &Slices, 
             conditions.push(build::binary(rank, BinaryOperator::Gt, offset));
         }
     };
+    let ascending = |exprs: &[Expr]| exprs.iter().cloned().map(|expr| build::ordered(expr, true)).collect::<Vec<_>>();
     if let Some((limit, offset)) = taken_limit(parts.limit) {
-        let order = match parts.order_by {
-            Some(OrderBy { kind: OrderByKind::Expressions(exprs), .. }) => {
-                let usable = |order: &&OrderByExpr| !matches!(order.expr, Expr::Value(_));
-                let mut own: Vec<OrderByExpr> = exprs.iter().filter(usable).cloned().collect();
-                own.push(build::ordered(time, true));
-                own
-            }
-            _ => vec![build::ordered(time, true)],
+        let mut order = match parts.order_by {
+            Some(OrderBy { kind: OrderByKind::Expressions(exprs), .. }) => exprs.clone(),
+            _ => Vec::new(),
         };
+        for by in &mut order {
+            if let Some(output) = output_of(&by.expr, list) {
+                by.expr = output.clone();
+            }
+        }
+        order.extend(ascending(times));
         let rank = build::over("row_number", Vec::new(), partition.to_vec(), order);
         between(rank, offset.unwrap_or_else(|| build::number(0)), limit, &mut conditions);
     }
     if slices.limit.is_some() || slices.offset > 0 {
-        let order = partition.iter().cloned().map(|expr| build::ordered(expr, true)).collect();
-        let rank = build::over("dense_rank", Vec::new(), Vec::new(), order);
+        let rank = build::over("dense_rank", Vec::new(), Vec::new(), ascending(partition));
         let whole = |n: u64| build::number(i64::try_from(n).unwrap_or(i64::MAX / 2));
         between(rank, whole(slices.offset), slices.limit.map(whole), &mut conditions);
     }
     parts.select.qualify = build::all_of(conditions);
+}
+
+/// The output that an expression of ORDER BY means by its position or name.
+fn output_of<'l>(expr: &Expr, list: &'l [Listed]) -> Option<&'l Expr> {
+    let listed = match expr {
+        Expr::Value(value) => {
+            let position = value.value.to_string().parse::<usize>().ok()?;
+            list.get(position.checked_sub(1)?)?
+        }
+        Expr::Identifier(ident) => {
+            let name = folded(ident);
+            list.iter().find(|listed| listed.name == name)?
+        }
+        _ => return None,
+    };
+    Some(&listed.expr)
 }
 
 /// LIMIT and OFFSET, taken away.
@@ -295,7 +352,7 @@ fn taken_limit(limit: &mut Option<LimitClause>) -> Option<(Option<Expr>, Option<
     }
 }
 
-/// What INTERVAL, its offset and SLIDING may be.
+/// What INTERVAL, its offset and SLIDING may be, as far as that does not depend on the precision.
 fn check(windowing: &Windowing) -> Result<()> {
     let at = |error: Error| if windowing.position == 0 { error } else { error.at(windowing.position) };
     let refuse = |message: String| Err(at(error!(InvalidParameterValue, "{message}")));
@@ -304,7 +361,7 @@ fn check(windowing: &Windowing) -> Result<()> {
     if width.count <= 0 {
         return refuse(format!("INTERVAL({width}) is not longer than nothing"));
     }
-    let slides = |s: &Duration| s.count <= 0 || calendar(*s) != calendar(width) || longer(*s, width);
+    let slides = |s: &Duration| s.count <= 0 || calendar(*s) != calendar(width) || longer(*s, width) == Some(true);
     if let Some(sliding) = windowing.sliding.filter(slides) {
         return refuse(format!("SLIDING({sliding}) must be longer than nothing and no longer than INTERVAL({width})"));
     }
@@ -312,7 +369,7 @@ fn check(windowing: &Windowing) -> Result<()> {
         let fits = match (calendar(width), calendar(offset)) {
             (true, false) => true,
             (false, true) => false,
-            _ => longer(width, offset),
+            _ => longer(width, offset) != Some(false),
         };
         if offset.count < 0 || !fits {
             return refuse(format!("the offset {offset} must be shorter than INTERVAL({width})"));
@@ -325,17 +382,13 @@ fn check(windowing: &Windowing) -> Result<()> {
     Ok(())
 }
 
-/// Whether `a` is longer than `b`; false where only the database's precision could say.
-fn longer(a: Duration, b: Duration) -> bool {
+/// Whether `a` is longer than `b`; None where only the database's precision says.
+fn longer(a: Duration, b: Duration) -> Option<bool> {
     let nanos = |d: Duration| d.unit.nanos().map(|n| i128::from(n) * i128::from(d.count));
     match (a.months(), b.months()) {
-        (Some(a), Some(b)) => a > b,
-        _ => match (nanos(a), nanos(b)) {
-            (Some(a), Some(b)) => a > b,
-            _ if a.unit == b.unit => a.count > b.count,
-            // Ticks: checked again where the precision is known.
-            _ => true,
-        },
+        (Some(a), Some(b)) => Some(a > b),
+        _ if a.unit == b.unit => Some(a.count > b.count),
+        _ => Some(nanos(a)? > nanos(b)?),
     }
 }
 

@@ -28,7 +28,7 @@ use model::{TimeRange, error};
 use super::error::to_datafusion;
 use super::filter::{range_of, unit_nanos};
 use crate::exec::fill::{FillExec, Filling};
-use crate::functions::window::Windows;
+use crate::functions::grid::Windows;
 use crate::parser::markers::FillMode;
 
 /// What lowering says of one FILL: the derived table below it has the window's start, `groups` columns of the
@@ -137,7 +137,8 @@ fn bounds(plan: &LogicalPlan) -> Result<Vec<(Operator, Expr)>> {
         }
         let inputs = node.inputs();
         match inputs.as_slice() {
-            [input] if !matches!(node, LogicalPlan::SubqueryAlias(_)) => node = input,
+            // Above the windows there may be a level that looks at their neighbours.
+            [input] if key.is_none() || !matches!(node, LogicalPlan::SubqueryAlias(_)) => node = input,
             _ => return Ok(found),
         }
     }

@@ -10,6 +10,7 @@ pub mod error;
 mod explain;
 pub mod fill;
 pub mod filter;
+mod lateral;
 pub mod names;
 mod output;
 mod provider;
@@ -125,6 +126,7 @@ impl Planner {
         let mut planning = PlannerContext::new().with_prepare_param_data_types(parameters);
         let statement = ast::Statement::Query(Box::new(lowered.query.clone()));
         let plan = planner.sql_statement_to_plan_with_context(statement, &mut planning).map_err(from_datafusion)?;
+        let plan = lateral::flatten(plan).map_err(from_datafusion)?;
         let plan = coerce::coerce(plan, context).map_err(from_datafusion)?;
         fill::insert(plan, &lowered.fills).map_err(from_datafusion)
     }

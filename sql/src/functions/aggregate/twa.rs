@@ -1,6 +1,8 @@
 //! `twa(value, key)`: the time-weighted average, the area under straight lines between points divided by their span.
 //!
-//! Points are kept until the end, because partitions bring them in any order. One point gives its own value.
+//! Points are kept until the end, because partitions bring them in any order. One point gives its own value. With INTERVAL
+//! the lines go on to the edges of the window: `__twa_points(value, key)` collects the points of one window, and
+//! `__twa(points, start, end) OVER (…)` takes the row before it and the one after it from the windows around.
 
 use std::sync::Arc;
 
@@ -22,11 +24,14 @@ use crate::plan::error::to_datafusion;
 /// The function of this file.
 #[must_use]
 pub fn all() -> Vec<AggregateUDF> {
-    vec![AggregateUDF::from(Twa { signature: Signature::any(2, Volatility::Immutable) })]
+    let udf = |points| Twa { points, signature: Signature::any(2, Volatility::Immutable) };
+    vec![AggregateUDF::from(udf(false)), AggregateUDF::from(udf(true))]
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Twa {
+    /// Gives the points themselves: a list of keys and the bits of their values in turn.
+    points: bool,
     signature: Signature,
 }
 
@@ -36,7 +41,7 @@ fn list_of(data_type: DataType) -> DataType {
 
 impl AggregateUDFImpl for Twa {
     fn name(&self) -> &'static str {
-        "twa"
+        if self.points { "__twa_points" } else { "twa" }
     }
 
     fn signature(&self) -> &Signature {
@@ -45,7 +50,7 @@ impl AggregateUDFImpl for Twa {
 
     fn return_type(&self, args: &[DataType]) -> Result<DataType> {
         if args[0].is_numeric() && matches!(args[1], DataType::Timestamp(..)) {
-            return Ok(DataType::Float64);
+            return Ok(if self.points { list_of(DataType::Int64) } else { DataType::Float64 });
         }
         Err(to_datafusion(error!(UndefinedFunction, "twa takes a number of a time series")))
     }
@@ -56,7 +61,7 @@ impl AggregateUDFImpl for Twa {
     }
 
     fn accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(Single(Points::default())))
+        Ok(Box::new(Single(Points { give: self.points, ..Points::default() })))
     }
 
     fn groups_accumulator_supported(&self, _: AccumulatorArgs) -> bool {
@@ -64,29 +69,93 @@ impl AggregateUDFImpl for Twa {
     }
 
     fn create_groups_accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        Ok(Box::new(Points::default()))
+        Ok(Box::new(Points { give: self.points, ..Points::default() }))
     }
 }
+
+/// A row: its key and value.
+type Point = (i64, f64);
 
 /// The points of each group.
 #[derive(Debug, Default)]
 struct Points {
-    groups: Vec<Vec<(i64, f64)>>,
+    /// They are the result.
+    give: bool,
+    groups: Vec<Vec<Point>>,
     held: usize,
 }
 
-fn average(mut points: Vec<(i64, f64)>) -> Option<f64> {
-    points.sort_by_key(|point| point.0);
+/// Sorts points by their keys, which must differ.
+fn sorted(mut points: Vec<Point>) -> Result<Vec<Point>> {
+    points.sort_unstable_by_key(|point| point.0);
+    if points.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+        return Err(to_datafusion(twice("twa")));
+    }
+    Ok(points)
+}
+
+/// Two rows at one time have no order, so nothing goes from one to the next.
+pub(crate) fn twice(function: &str) -> model::Error {
+    error!(CardinalityViolation, "{function} over rows with the same time")
+        .with_hint("use PARTITION BY tbname, so that each table is a time line of its own")
+}
+
+/// The area under the lines between `points`, divided by their span.
+fn average(points: &[Point]) -> Option<f64> {
     let (first, last) = (points.first()?, points.last()?);
     if first.0 == last.0 {
         return Some(first.1);
     }
-    let span = (last.0 - first.0) as f64;
-    let area = |pair: &[(i64, f64)]| (pair[1].0 - pair[0].0) as f64 * (pair[0].1 + pair[1].1) / 2.0;
-    Some(points.windows(2).map(area).sum::<f64>() / span)
+    let area = |pair: &[Point]| (pair[1].0 - pair[0].0) as f64 * (pair[0].1 + pair[1].1) / 2.0;
+    Some(points.windows(2).map(area).sum::<f64>() / (last.0 - first.0) as f64)
 }
 
-fn lists(groups: &[Vec<(i64, f64)>]) -> Result<Vec<ArrayRef>> {
+/// The value at `key` on the line from `from` to `to`.
+fn between(from: Point, to: Point, key: i64) -> Point {
+    let part = (key - from.0) as f64 / (to.0 - from.0) as f64;
+    (key, from.1 + (to.1 - from.1) * part)
+}
+
+/// The averages of windows, in the order of their starts: `windows` has the points of each, `spans` its first and last tick.
+///
+/// Windows may overlap; the points before one are looked for in those before it, and so after it.
+pub(crate) fn averages(windows: &[Vec<Point>], spans: &[(i64, i64)]) -> Vec<Option<f64>> {
+    let one = |at: usize| {
+        let ((start, last), own) = (spans[at], &windows[at]);
+        let (first, end) = (*own.first()?, *own.last()?);
+        let before = windows[..at].iter().rev().find(|points| points.first().is_some_and(|point| point.0 < start));
+        let before = before.and_then(|points| points.iter().rev().find(|point| point.0 < start));
+        let after = windows[at + 1..].iter().find(|points| points.last().is_some_and(|point| point.0 > last));
+        let after = after.and_then(|points| points.iter().find(|point| point.0 > last));
+        let mut points = Vec::with_capacity(own.len() + 2);
+        points.extend(before.filter(|_| first.0 > start).map(|before| between(*before, first, start)));
+        points.extend(own);
+        points.extend(after.filter(|_| end.0 < last).map(|after| between(end, *after, last)));
+        average(&points)
+    };
+    (0..windows.len()).map(one).collect()
+}
+
+/// The points in a value of `__twa_points`.
+pub(crate) fn points_of(list: &ArrayRef) -> Vec<Point> {
+    let pairs = list.as_primitive::<Int64Type>().values();
+    pairs.chunks_exact(2).map(|pair| (pair[0], f64::from_bits(pair[1].cast_unsigned()))).collect()
+}
+
+fn given(groups: Vec<Vec<Point>>) -> Result<ArrayRef> {
+    let mut ends = vec![0_i32];
+    let mut flat: Vec<i64> = Vec::new();
+    for group in groups {
+        flat.extend(sorted(group)?.into_iter().flat_map(|(key, value)| [key, value.to_bits().cast_signed()]));
+        let end = i32::try_from(flat.len());
+        ends.push(end.map_err(|_| to_datafusion(error!(OutOfMemory, "twa holds too many points")))?);
+    }
+    let field = Arc::new(Field::new("item", DataType::Int64, true));
+    let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
+    Ok(Arc::new(ListArray::try_new(field, offsets, Arc::new(Int64Array::from(flat)), None)?))
+}
+
+fn lists(groups: &[Vec<Point>]) -> Result<Vec<ArrayRef>> {
     let mut ends = vec![0_i32];
     let mut length = 0_usize;
     for group in groups {
@@ -146,8 +215,11 @@ impl GroupsAccumulator for Points {
     fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
         let groups = taken(&mut self.groups, emit);
         self.held -= groups.iter().map(Vec::len).sum::<usize>();
-        let values: Float64Array = groups.into_iter().map(average).collect();
-        Ok(Arc::new(values))
+        if self.give {
+            return given(groups);
+        }
+        let values = groups.into_iter().map(|group| Ok(average(&sorted(group)?)));
+        Ok(Arc::new(values.collect::<Result<Float64Array>>()?))
     }
 
     fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
@@ -166,5 +238,32 @@ impl GroupsAccumulator for Points {
 
     fn size(&self) -> usize {
         self.held * 16 + self.groups.capacity() * 24
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn close(got: &[Option<f64>], wanted: &[f64]) {
+        let near = |(got, wanted): (&Option<f64>, &f64)| got.is_some_and(|got| (got - wanted).abs() < 1e-9);
+        assert!(got.len() == wanted.len() && got.iter().zip(wanted).all(near), "{got:?} {wanted:?}");
+    }
+
+    /// The line y = t has at the middle of every window what its average is, wherever the rows are.
+    #[test]
+    fn windows_of_a_straight_line() {
+        let points = |keys: &[i64]| keys.iter().map(|key| (*key, *key as f64)).collect::<Vec<_>>();
+        let windows = [points(&[2, 7]), points(&[13]), points(&[40, 41])];
+        close(&averages(&windows, &[(0, 9), (10, 19), (40, 49)]), &[5.5, 14.5, 40.5]);
+        // Overlapping windows find their neighbours beyond the windows beside them.
+        let windows = [points(&[2, 7]), points(&[7, 13]), points(&[13])];
+        close(&averages(&windows, &[(0, 9), (5, 14), (10, 19)]), &[5.5, 9.0, 11.5]);
+    }
+
+    #[test]
+    fn a_lone_point_is_its_own_average() {
+        close(&averages(&[vec![(3, 8.0)]], &[(0, 9)]), &[8.0]);
+        assert_eq!(averages(&[Vec::new()], &[(0, 9)]), vec![None]);
     }
 }

@@ -7,8 +7,10 @@
 mod arrays;
 mod format;
 mod info;
+mod json;
 mod number;
 pub mod scalar;
+mod series;
 mod sleep;
 mod tdengine;
 #[cfg(test)]
@@ -39,11 +41,13 @@ pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
 fn all() -> Vec<ScalarUDF> {
     let lists = [
         info::functions(),
+        json::functions(),
         arrays::functions(),
         time::functions(),
         format::functions(),
         number::functions(),
         tdengine::functions(),
+        series::functions(),
         sleep::functions(),
     ];
     lists.concat()

@@ -14,6 +14,7 @@ use super::scalar::{Call, Cell, Scalar, external, int, text};
 use super::time::{civil, moments, to_local};
 use super::whole::Whole;
 use crate::catalogs::relations::field;
+use crate::functions::grid::Windows;
 use crate::pgtype::PgType;
 use crate::pgvalue::TimeZone;
 
@@ -231,9 +232,20 @@ fn timetruncate(call: &Call<'_>, args: &[ArrayRef], _: usize, of: &FieldRef) -> 
     let zone = if local { call.zone()? } else { TimeZone::UTC };
     let per = moments.per_second;
     let step = (unit / (1_000_000_000 / per)).max(1);
-    let cut = |ticks: i64| {
-        let offset = if step >= 86_400 * per { i64::from(zone.offset_at(ticks.div_euclid(per))) * per } else { 0 };
-        ticks - (ticks + offset).rem_euclid(step)
+    let days = step / (86_400 * per);
+    let ticks: Int64Array = match (zone, of.data_type()) {
+        // A day of the wall clock has 23 or 25 hours when the clocks change.
+        (TimeZone::Named(zone), DataType::Timestamp(unit, Some(_))) if days > 0 => {
+            let windows = Windows::parse(&format!("{days}d"), "", "", zone.name(), *unit).map_err(external)?;
+            let outside = || external(model::error!(DatetimeFieldOverflow, "timestamp out of range"));
+            let cut = |ticks: Option<i64>| ticks.map(|ticks| windows.floor(ticks).ok_or_else(outside)).transpose();
+            moments.ticks.iter().map(cut).collect::<Result<_>>()?
+        }
+        (TimeZone::Fixed(east), DataType::Timestamp(_, Some(_))) if days > 0 => {
+            let offset = i64::from(east) * per;
+            moments.ticks.unary::<_, arrow::datatypes::Int64Type>(|ticks| ticks - (ticks + offset).rem_euclid(step))
+        }
+        _ => moments.ticks.unary::<_, arrow::datatypes::Int64Type>(|ticks| ticks - ticks.rem_euclid(step)),
     };
-    Ok(cast(&moments.ticks.unary::<_, arrow::datatypes::Int64Type>(cut), of.data_type())?)
+    Ok(cast(&ticks, of.data_type())?)
 }
