@@ -60,7 +60,12 @@ fn stream(args: Vec<Expr>) -> TableFactor {
         name: ObjectName::from(vec![Ident::new("generate_series")]),
         args,
         with_ordinality: false,
-        alias: None,
+        alias: Some(TableAlias {
+            explicit: true,
+            name: Ident::new("generate_series"),
+            columns: vec![TableAliasColumnDef { name: Ident::new("generate_series"), data_type: None }],
+            at: None,
+        }),
     }
 }
 

@@ -12,13 +12,16 @@
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, TimeDelta, TimeZone as _};
 use chrono_tz::Tz;
 use datafusion::arrow::datatypes::TimeUnit;
-use model::{Result, error, fail};
+use model::{Result, TimeRange, aggregate, error, fail};
 
 use crate::parser::markers::{Duration, Unit};
 use crate::plan::filter::unit_nanos;
 
 /// Windows that one row may be in, at most.
 pub const WINDOWS_PER_ROW_MAX: usize = 10_000;
+
+/// Windows of the calendar that storage is told of, at most.
+const GRID_MAX: usize = 10_000;
 
 const SECOND: i128 = 1_000_000_000;
 const DAY: i128 = 86_400 * SECOND;
@@ -164,6 +167,34 @@ impl Windows {
             Grid::Ticks { sliding, .. } => Some(sliding),
             _ => None,
         }
+    }
+
+    /// The windows that times in `range` are in, as storage counts them. None if a row may be in several, or if it would
+    /// take more than [`GRID_MAX`] windows of the calendar.
+    #[must_use]
+    pub fn grid(&self, range: TimeRange) -> Option<aggregate::Windows> {
+        let fixed = |step: i64, offset: i64| aggregate::Windows::Fixed { step, offset: offset.rem_euclid(step) };
+        match self.grid {
+            Grid::Ticks { width, sliding, offset } => return (width == sliding).then(|| fixed(sliding, offset)),
+            // A day of UTC is always as long.
+            Grid::Wall { width, sliding, offset } if width == sliding && self.zone == Tz::UTC => {
+                let ticks = |nanos: i128| i64::try_from(nanos / i128::from(self.tick)).ok();
+                return Some(fixed(ticks(sliding)?, ticks(offset)?));
+            }
+            Grid::Wall { width, sliding, .. } if width != sliding => return None,
+            Grid::Months { width, sliding, .. } if width != sliding => return None,
+            _ => {}
+        }
+        let mut start = self.floor(range.min)?;
+        let mut starts = Vec::new();
+        while start <= range.max {
+            if starts.len() == GRID_MAX {
+                return None;
+            }
+            starts.push(start);
+            start = self.next(start)?;
+        }
+        Some(aggregate::Windows::Starts(starts.into()))
     }
 
     /// The number of the earliest window that has `tick` in it, whose own number is `own`.
@@ -391,6 +422,28 @@ mod tests {
                 let before = windows.floor(all[0] - 1).expect("inside");
                 prop_assert!(windows.end(before).expect("inside") <= tick, "{before} {tick}");
                 tick = next;
+            }
+        }
+
+        /// Storage counts the same windows.
+        #[test]
+        fn storage_has_the_same_windows(
+            zone in prop::sample::select(chrono_tz::TZ_VARIANTS.to_vec()),
+            (width, offset, sliding) in lengths(),
+            second in -2_000_000_000i64..2_200_000_000,
+            days in prop::collection::vec(0i64..400, 1..8),
+        ) {
+            let windows = windows(&width, &offset, &sliding, zone);
+            let min = second * 1000;
+            let max = min + 400 * 86_400_000;
+            if let Some(grid) = windows.grid(TimeRange { min, max }) {
+                for tick in days.into_iter().map(|day| min + day * 86_400_000) {
+                    let (start, last) = grid.around(tick);
+                    prop_assert_eq!(Some(start), windows.floor(tick));
+                    prop_assert!(last == i64::MAX || Some(last + 1) == windows.next(start));
+                }
+            } else {
+                prop_assert!(!sliding.is_empty(), "{width} {offset} {sliding}");
             }
         }
 

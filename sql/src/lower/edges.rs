@@ -15,6 +15,9 @@ use super::select::Parts;
 use super::walk::{name_of, placed, plain_args};
 use super::window::{START, Window, columns_in, grouped_select, is_pseudo_column, level, replace};
 
+/// The name of HAVING's condition where it is a column.
+const HAVING: &str = "_h";
+
 /// Whether the plain inner SELECT cannot say `expr`.
 pub(super) fn needs_neighbours(expr: &Expr, having: bool) -> bool {
     let found = RefCell::new(false);
@@ -46,31 +49,21 @@ pub(super) fn with_neighbours(
     let above = Above { window, aggregation, calls: RefCell::default(), failure: RefCell::default() };
     let columns = columns.into_iter().map(|column| above.over(column)).collect::<Result<Vec<_>>>()?;
     let having = having.map(|having| above.over(having)).transpose()?;
-    let has_over = columns.iter().chain(&having).any(has_over);
     let calls = above.calls.into_inner().into_iter().enumerate().map(|(n, call)| (call, format!("_a{n}")));
     let inner = grouped_select(parts, window, &aggregation.groups, calls.collect(), None);
-    let mut select = level(aggregation.groups.len());
-    for (n, column) in columns.into_iter().enumerate() {
-        select.projection.push(build::named(column, format!("_e{n}")));
-    }
+    let groups = aggregation.groups.len();
+    let outputs: Vec<String> = (0..columns.len()).map(|n| format!("_e{n}")).collect();
+    let mut select = level(groups);
+    select.projection.extend(columns.into_iter().zip(&outputs).map(|(column, name)| build::named(column, name)));
     select.from = build::from(build::derived(inner, name));
-    // A window that HAVING leaves out is a neighbour all the same.
-    if has_over {
-        select.qualify = having
-    } else {
-        select.selection = having
-    }
-    Ok(build::query(select))
-}
-
-/// Whether a function over a window of rows is in `expr`.
-fn has_over(expr: &Expr) -> bool {
-    let found = RefCell::new(false);
-    replace(&mut expr.clone(), &|candidate| {
-        *found.borrow_mut() |= matches!(candidate, Expr::Function(function) if function.over.is_some());
-        None
-    });
-    found.into_inner()
+    let Some(having) = having else { return Ok(build::query(select)) };
+    // A window that HAVING leaves out is a neighbour all the same, so it is left out one level above.
+    select.projection.push(build::named(having, HAVING));
+    let mut above = level(groups);
+    above.projection.extend(outputs.iter().map(|name| build::named(build::column(name), name)));
+    above.from = build::from(build::derived(build::query(select), &format!("{name}+")));
+    above.selection = Some(build::column(HAVING));
+    Ok(build::query(above))
 }
 
 /// Expressions over the rows of the inner SELECT.

@@ -136,7 +136,7 @@ impl<'s> Aggregation<'s> {
         let mut args = vec![column.clone()];
         args.extend(plain_args(function)?.into_iter().cloned());
         if matches!(name, "__at_max" | "__at_min") {
-            args.push(self.scope.key()?);
+            args.push(self.scope.key().or_else(|| self.scope.time())?);
         }
         let mut call = build::function(name, args);
         call.filter.clone_from(&function.filter);

@@ -90,6 +90,8 @@ struct Out {
     name: String,
     /// Whether it is the time of its row: windows and FIRST over a subquery go by it.
     key: bool,
+    /// Whether it is a time at all: windows go by it if it is the only one.
+    time: bool,
 }
 
 /// What surrounds a query.
@@ -163,7 +165,7 @@ impl Lowering<'_> {
                         self.walk(expr, &scope::Scope::default(), env)?;
                     }
                 }
-                Ok((1..=width).map(|n| Out { name: format!("column{n}"), key: false }).collect())
+                Ok((1..=width).map(|n| Out { name: format!("column{n}"), key: false, time: false }).collect())
             }
             SetExpr::Table(table) => {
                 let parts = [&table.schema_name, &table.table_name].into_iter().flatten();
@@ -233,6 +235,7 @@ fn item_of(qualifier: String, outs: &[Out]) -> Item {
     let columns = outs.iter().map(|out| scope::Column {
         name: out.name.clone(),
         class: if out.key { scope::Class::Key } else { scope::Class::Data },
+        time: out.time,
         starred: true,
     });
     Item { qualifier, database: None, columns: columns.collect(), relation: None }

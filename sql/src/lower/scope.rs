@@ -32,6 +32,8 @@ pub(super) enum Class {
 pub(super) struct Column {
     pub(super) name: String,
     pub(super) class: Class,
+    /// A time, of the row or any other.
+    pub(super) time: bool,
     /// Part of `*`.
     pub(super) starred: bool,
 }
@@ -63,6 +65,10 @@ impl Item {
         self.columns.iter().find(|column| column.name == name)
     }
 
+    fn times(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().filter(|column| column.time)
+    }
+
     fn key(&self) -> Option<&Column> {
         self.columns.iter().find(|column| column.class == Class::Key)
     }
@@ -81,6 +87,16 @@ impl Scope {
     pub(super) fn key(&self) -> Option<Expr> {
         let item = self.items.iter().find(|item| item.key().is_some())?;
         Some(self.reference(item, &item.key()?.name))
+    }
+
+    /// The only time that there is, where no table says which is the time of its rows.
+    pub(super) fn time(&self) -> Option<Expr> {
+        let of = |item| -> Vec<_> { Item::times(item).map(|column| (item, column)).collect() };
+        let times: Vec<_> = self.items.iter().flat_map(of).collect();
+        match times.as_slice() {
+            [(item, column)] => Some(self.reference(item, &column.name)),
+            _ => None,
+        }
     }
 
     /// A reference to a column of `item` that is not ambiguous.
@@ -282,6 +298,7 @@ impl Lowering<'_> {
                 let columns = schema.fields().iter().map(|field| Column {
                     name: field.name().clone(),
                     class: Class::Data,
+                    time: false,
                     starred: true,
                 });
                 let mut item = Item { qualifier, database: None, columns: columns.collect(), relation: None };
@@ -319,21 +336,22 @@ impl Lowering<'_> {
         let unique = self.unique(child.unwrap_or(&relation.name));
         self.ours.insert(unique.clone(), provider);
         let time_series = relation.is_time_series();
-        let column = |at: usize, name: &String| Column {
-            name: name.clone(),
+        let column = |(at, of): (usize, &model::schema::Column)| Column {
+            name: of.name.clone(),
             class: if at == 0 && time_series { Class::Key } else { Class::Data },
+            time: of.data_type == model::DataType::Timestamp,
             starred: true,
         };
-        let mut columns: Vec<Column> =
-            relation.columns.iter().enumerate().map(|(at, of)| column(at, &of.name)).collect();
+        let mut columns: Vec<Column> = relation.columns.iter().enumerate().map(column).collect();
         let tag = |tag: &model::schema::Column| Column {
             name: tag.name.clone(),
             class: Class::Tag,
+            time: false,
             starred: child.is_none(),
         };
         columns.extend(relation.tags.iter().map(tag));
         let hidden = if time_series { "tbname" } else { "_rowid" };
-        columns.push(Column { name: hidden.to_owned(), class: Class::Hidden, starred: false });
+        columns.push(Column { name: hidden.to_owned(), class: Class::Hidden, time: false, starred: false });
         let source = Source { kind: relation.kind, table: unique.clone(), child: child.is_some() };
         let database = Some(database.name.clone());
         let mut item = Item { qualifier, database, columns, relation: Some(source) };
@@ -371,7 +389,8 @@ fn table_function(function: &str, alias: &mut Option<TableAlias>) -> Item {
     if alias.columns.is_empty() {
         alias.columns.push(TableAliasColumnDef { name: alias.name.clone(), data_type: None });
     }
-    let column = |def: &TableAliasColumnDef| Column { name: folded(&def.name), class: Class::Data, starred: true };
+    let column =
+        |def: &TableAliasColumnDef| Column { name: folded(&def.name), class: Class::Data, time: false, starred: true };
     Item {
         qualifier: folded(&alias.name),
         database: None,

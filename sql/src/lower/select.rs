@@ -4,8 +4,8 @@
 
 use model::{Result, error, fail};
 use sqlparser::ast::{
-    Distinct, ExceptSelectItem, ExcludeSelectItem, Expr, Function, GroupByExpr, LimitClause, OrderBy, OrderByKind,
-    Select, SelectItem, SelectItemQualifiedWildcardKind, WildcardAdditionalOptions,
+    BinaryOperator, DataType, Distinct, ExceptSelectItem, ExcludeSelectItem, Expr, Function, GroupByExpr, LimitClause,
+    OrderBy, OrderByKind, Select, SelectItem, SelectItemQualifiedWildcardKind, WildcardAdditionalOptions,
 };
 
 use super::naming::{self, Unique, name_of};
@@ -23,6 +23,8 @@ pub(super) struct Listed {
     pub(super) name: String,
     /// Whether it is the time of its row.
     pub(super) key: bool,
+    /// Whether it is a time.
+    pub(super) time: bool,
 }
 
 /// What is rewritten besides the list.
@@ -239,7 +241,38 @@ fn listed(expr: Expr, alias: Option<String>, scope: &Scope) -> Listed {
         Some((_, column)) => column.class == Class::Key,
         None => matches!(&expr, Expr::Identifier(ident) if pseudo(&folded(ident))),
     };
-    Listed { expr, name, key }
+    let time = key || is_time(&expr, scope);
+    Listed { expr, name, key, time }
+}
+
+/// Whether an expression is a time for certain: a column that is one, something near it, or cast to one.
+fn is_time(expr: &Expr, scope: &Scope) -> bool {
+    let of_time = |of: &DataType| matches!(of, DataType::Timestamp(..));
+    let length = |expr: &Expr| matches!(expr, Expr::Interval(_) | Expr::Value(_));
+    match expr {
+        Expr::Nested(inner) => is_time(inner, scope),
+        Expr::Cast { data_type, .. } => of_time(data_type),
+        Expr::TypedString(typed) => of_time(&typed.data_type),
+        Expr::BinaryOp { left, op: BinaryOperator::Plus | BinaryOperator::Minus, right } => {
+            is_time(left, scope) && length(right)
+        }
+        Expr::Function(function) => {
+            let (Some(name), Some(args)) = (walk::name_of(function), plain_args(function)) else { return false };
+            let at = match name.as_str() {
+                "min" | "max" | "first" | "last" | "last_row" | "timetruncate" | "coalesce" | "greatest" | "least"
+                | "unnest" => 0,
+                "date_trunc" | "date_bin" | "time_bucket" => 1,
+                "pg_timestamptz" | "pg_timestamp" => return true,
+                "pg_series" => return args.iter().any(|arg| is_time(arg, scope)),
+                _ => return false,
+            };
+            args.get(at).is_some_and(|arg| is_time(arg, scope))
+        }
+        Expr::Identifier(ident) if scope.resolve(expr).is_none() => {
+            matches!(folded(ident).as_str(), "_wend" | "_qstart" | "_qend")
+        }
+        _ => scope.resolve(expr).is_some_and(|(_, column)| column.time || column.class == Class::Key),
+    }
 }
 
 /// `first(*)`, `last(*)`, `last_row(*)`: one column each, under the columns' own names.
@@ -255,6 +288,7 @@ fn all_columns(expr: &Expr, scope: &Scope) -> Option<Vec<Listed>> {
             expr: build::call(&name, vec![scope.reference(item, &column.name)]),
             name: column.name.clone(),
             key: column.class == Class::Key,
+            time: column.time,
         };
         columns.map(one).collect::<Vec<_>>()
     };
@@ -283,10 +317,10 @@ fn starred(columns: Vec<(Expr, String)>, options: &WildcardAdditionalOptions, sc
 pub(super) fn finish(list: Vec<Listed>, select: &mut Select) -> Vec<Out> {
     let mut unique = Unique::default();
     let mut outs = Vec::new();
-    for Listed { expr, name, key } in list {
+    for Listed { expr, name, key, time } in list {
         let name = unique.take(&name);
         select.projection.push(SelectItem::ExprWithAlias { expr, alias: naming::alias(&name) });
-        outs.push(Out { name, key });
+        outs.push(Out { name, key, time });
     }
     outs
 }

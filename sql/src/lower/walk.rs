@@ -73,7 +73,7 @@ fn replacement(expr: &Expr, scope: &Scope) -> Result<Option<Expr>> {
     match expr {
         Expr::Identifier(ident) if ident.quote_style.is_none() && scope.resolve(expr).is_none() => {
             match folded(ident).as_str() {
-                "_c0" | "_rowts" => key(scope, expr).map(Some),
+                "_c0" | "_rowts" => scope.key().map(Some).ok_or_else(|| no_time(expr)),
                 "now" => Ok(Some(build::call("now", Vec::new()))),
                 _ => Ok(None),
             }
@@ -101,13 +101,15 @@ fn replacement(expr: &Expr, scope: &Scope) -> Result<Option<Expr>> {
     }
 }
 
-/// The time column, or why there is none.
+/// The time column, or the only time that there is, or why there is none.
 pub(super) fn key(scope: &Scope, at: &Expr) -> Result<Expr> {
-    scope.key().ok_or_else(|| {
-        placed(error!(InvalidColumnReference, "there is no time column here"), at).with_hint(
-            "FROM must be a super table, child table or normal table, or a subquery that gives its time column",
-        )
-    })
+    scope.key().or_else(|| scope.time()).ok_or_else(|| no_time(at))
+}
+
+fn no_time(at: &Expr) -> Error {
+    placed(error!(InvalidColumnReference, "there is no time column here"), at).with_hint(
+        "FROM must be a super table, child table or normal table, or a subquery that gives its time column or one timestamp",
+    )
 }
 
 /// The error at the place of `expr`.

@@ -16,6 +16,7 @@ use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{InList, Placeholder};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
@@ -48,10 +49,13 @@ pub fn coerce(plan: LogicalPlan, context: &PlanContext) -> Result<LogicalPlan> {
         // Both arms of a recursion must go on agreeing in their types.
         let numbers = matches!(node, LogicalPlan::Projection(_)) && !recursive;
         let rewriter = Rewriter { schema: &schema, context };
+        // What stands above knows a column by the name that its expression had.
+        let names = NamePreserver::new(&node);
         let node = node.map_expressions(|expr| {
+            let name = names.save(&expr);
             let expr = if limit { count_parameters(expr)? } else { Transformed::no(expr) };
             let expr = if numbers { expr.transform_data(narrow_integers)? } else { expr };
-            expr.transform_data(|expr| rewriter.rewrite(expr))
+            Ok(expr.transform_data(|expr| rewriter.rewrite(expr))?.update_data(|expr| name.restore(expr)))
         })?;
         node.map_data(LogicalPlan::recompute_schema)
     })?;

@@ -23,7 +23,7 @@ use model::{ColumnId, DataType, TimeRange};
 
 use crate::exec::aggregate::{Part, VgroupAggregateExec};
 use crate::exec::scan::VgroupScanExec;
-use crate::functions::window;
+use crate::functions::grid;
 
 /// What a session says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,7 +261,7 @@ impl Pushing<'_> {
         let unit: TimeUnit = self.rows.precision.unit();
         match call.fun().name() {
             "__window_start" if of_key(args.first()?) => {
-                let windows = window::Windows::parse(text(1)?, text(2)?, text(3)?, text(4)?, unit).ok()?;
+                let windows = grid::Windows::parse(text(1)?, text(2)?, text(3)?, text(4)?, unit).ok()?;
                 windows.grid(self.rows.range)
             }
             "date_trunc" if of_key(args.get(1)?) => {
@@ -272,7 +272,7 @@ impl Pushing<'_> {
                     "day" if self.utc => "1d",
                     _ => return None,
                 };
-                window::Windows::parse(width, "", "", "UTC", unit).ok()?.grid(TimeRange::ALL)
+                grid::Windows::parse(width, "", "", "UTC", unit).ok()?.grid(TimeRange::ALL)
             }
             _ => None,
         }
