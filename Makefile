@@ -4,10 +4,10 @@ CARGO ?= cargo
 BIN    = target/release/marigraph
 ARGS  ?=
 
-.PHONY: run test verify fix bench setup help
+.PHONY: run test verify fix bench bench-peers setup help
 
 help:                 ## This list.
-	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/' | sort
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/' | sort
 
 run: setup            ## Builds the server and starts it on ./data, PostgreSQL wire on 127.0.0.1:5433.
 	@test -x $(BIN) || echo "The first build takes about 20 minutes on two cores; the next one is quick."
@@ -33,6 +33,11 @@ bench:                ## Measures ingest and scans next to PostgreSQL 15 in the 
 	$(CARGO) build --release -p server
 	$(CARGO) build --release -p benches
 	target/release/bench $(ARGS)
+
+bench-peers:          ## The same queries on DuckDB and ClickHouse too, from PyPI, one thread each.
+	@scripts/setup test
+	target/venv/bin/python3 -m pip install --quiet --disable-pip-version-check duckdb chdb numpy
+	$(MAKE) bench ARGS="--embedded $(ARGS)"
 
 setup:
 	@scripts/setup

@@ -2,7 +2,7 @@
 
 const HELP: &str = "\
 bench [--hosts N] [--hours N] [--clients N] [--vgroups N] [--wal 'WAL_LEVEL 2 WAL_FSYNC_PERIOD 0'] [--instances N]
-      [--only insert|csv|binary] [--no-peer] [--wait]
+      [--only insert|csv|binary] [--no-peer] [--embedded] [--wait]
 
   --hosts N       hosts that report (4000)
   --hours N       hours of data, one row of each host every ten seconds (1)
@@ -12,6 +12,7 @@ bench [--hosts N] [--hours N] [--clients N] [--vgroups N] [--wal 'WAL_LEVEL 2 WA
   --instances N   instances of each query, with hosts and times of their own (10)
   --only FORM     load in one form only: insert, csv or binary; queries need binary
   --no-peer       without PostgreSQL
+  --embedded      queries on DuckDB and ClickHouse too, where Python has them
   --wait          leave the server running at the end, to look at it";
 
 /// What was asked for.
@@ -26,6 +27,7 @@ pub(crate) struct Arguments {
     /// The table of the one form that was asked for.
     pub(crate) only: Option<&'static str>,
     pub(crate) peer: bool,
+    pub(crate) embedded: bool,
     pub(crate) wait: bool,
 }
 
@@ -40,6 +42,7 @@ impl Arguments {
             instances: 10,
             only: None,
             peer: true,
+            embedded: false,
             wait: false,
         };
         while let Some(flag) = given.next() {
@@ -61,6 +64,7 @@ impl Arguments {
                     });
                 }
                 "--no-peer" => arguments.peer = false,
+                "--embedded" => arguments.embedded = true,
                 "--wait" => arguments.wait = true,
                 _ => return Err(HELP.to_owned()),
             }

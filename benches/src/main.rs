@@ -6,6 +6,7 @@
 mod arguments;
 mod cpu;
 mod ingest;
+mod peers;
 mod query;
 mod tsbs;
 
@@ -76,7 +77,13 @@ async fn main() {
         folder_bytes(&folder.path().join("vnode")) as f64 / (loads * rows) as f64
     });
     if arguments.only.is_none_or(|only| only == "cpu") {
-        query::run(&ours, theirs.as_ref(), &arguments).await;
+        let mut lines = query::run(&ours, theirs.as_ref(), &arguments).await;
+        let mut names: Vec<&str> = theirs.iter().map(|theirs| theirs.name).collect();
+        if arguments.embedded {
+            let scratch = tempfile::tempdir().expect("a temporary folder can be made");
+            names.extend(peers::run(&mut lines, &arguments, scratch.path()));
+        }
+        query::print(&lines, &names);
     }
     if arguments.wait {
         println!("\nport {}, pid {}: press Ctrl-C to end", server.port, server.pid());

@@ -83,6 +83,34 @@ impl Form {
 pub(crate) enum Dialect {
     Ours,
     Postgres,
+    DuckDb,
+    ClickHouse,
+}
+
+impl Dialect {
+    /// What a host is called in a query.
+    const fn host(self) -> &'static str {
+        if matches!(self, Self::Ours) { "tbname" } else { "hostname" }
+    }
+
+    /// The start of the minute or hour of a row, and the clause that groups by it.
+    fn windows(self, unit: &str) -> (String, String) {
+        let by = "GROUP BY 1".to_owned();
+        match self {
+            Self::Ours => ("_wstart".to_owned(), format!("INTERVAL(1{})", &unit[..1])),
+            Self::Postgres | Self::DuckDb => (format!("date_trunc('{unit}', ts)"), by),
+            Self::ClickHouse => (format!("toStartOf{}{}(ts)", unit[..1].to_uppercase(), &unit[1..]), by),
+        }
+    }
+
+    /// A time as a literal. Peers without zones are told UTC.
+    fn time(self, ms: i64) -> String {
+        let text = time_text(ms);
+        match self {
+            Self::Ours | Self::Postgres => text,
+            Self::DuckDb | Self::ClickHouse => text.trim_end_matches("+00").to_owned(),
+        }
+    }
 }
 
 /// Hosts with their tags, and where their gauges stand.
@@ -228,6 +256,18 @@ impl Rows {
         cut(&out.freeze())
     }
 
+    /// `hostname,ts,gauges…` as peers read it from a file, appended.
+    pub(crate) fn export(&self, out: &mut impl std::io::Write) -> std::io::Result<()> {
+        for (host, ms, gauges) in self.each() {
+            write!(out, "host_{host},{}", Dialect::DuckDb.time(ms))?;
+            for gauge in gauges {
+                write!(out, ",{gauge}")?;
+            }
+            writeln!(out)?;
+        }
+        Ok(())
+    }
+
     fn csv(&self, table: &str, dialect: Dialect) -> Vec<Bytes> {
         let names: Vec<String> = (0..self.hosts).map(|host| self.name(table, dialect, host)).collect();
         let mut out = String::with_capacity(self.len() * 70);
@@ -310,63 +350,67 @@ pub(crate) const QUERIES: [(&str, Query); 15] = [
 impl Query {
     /// One instance: hosts and times are drawn from `random`, the same for each dialect with the same state.
     pub(crate) fn sql(self, random: &mut StdRng, hosts: usize, hours: i64, dialect: Dialect) -> String {
-        let hour = 3_600_000;
-        let mut span = |wanted: i64| {
-            let length = wanted.min(hours) * hour;
-            let latest = START_MS + hours * hour - length;
-            let from = if latest > START_MS { random.random_range(START_MS..latest) / 1000 * 1000 } else { START_MS };
-            format!("ts >= '{}' AND ts < '{}'", time_text(from), time_text(from + length))
-        };
-        let (name, start) = match dialect {
-            Dialect::Ours => ("tbname", "_wstart"),
-            Dialect::Postgres => ("hostname", "1"),
-        };
-        let windows = |unit: &str, minute: &str| match dialect {
-            Dialect::Ours => ("_wstart".to_owned(), format!("INTERVAL({unit})")),
-            Dialect::Postgres => (format!("date_trunc('{minute}', ts)"), "GROUP BY 1".to_owned()),
-        };
         let list = |function: &str, gauges: usize| {
             GAUGES[..gauges].iter().map(|gauge| format!("{function}({gauge})")).collect::<Vec<_>>().join(", ")
         };
+        let name = dialect.host();
         match self {
-            Self::SingleGroupBy(gauges, of, hours) => {
-                let (window, by) = windows("1m", "minute");
-                let when = span(hours);
+            Self::SingleGroupBy(gauges, of, wanted) => {
+                let (window, by) = dialect.windows("minute");
+                let when = span(random, wanted, hours, dialect);
                 let which = chosen(random, hosts, of, name);
                 format!("SELECT {window}, {} FROM cpu WHERE {which} AND {when} {by} ORDER BY 1", list("max", gauges))
             }
             Self::MaxAll(of) => {
-                let (window, by) = windows("1h", "hour");
-                let when = span(8);
+                let (window, by) = dialect.windows("hour");
+                let when = span(random, 8, hours, dialect);
                 let which = chosen(random, hosts, of, name);
                 format!("SELECT {window}, {} FROM cpu WHERE {which} AND {when} {by} ORDER BY 1", list("max", 10))
             }
             Self::DoubleGroupBy(gauges) => {
-                let when = span(12);
-                let (select, by) = match dialect {
-                    Dialect::Ours => ("_wstart, tbname", "PARTITION BY tbname INTERVAL(1h)"),
-                    Dialect::Postgres => ("date_trunc('hour', ts), hostname", "GROUP BY 1, 2"),
+                let (window, by) = dialect.windows("hour");
+                let when = span(random, 12, hours, dialect);
+                let by = match dialect {
+                    Dialect::Ours => format!("PARTITION BY tbname {by}"),
+                    _ => format!("{by}, 2"),
                 };
-                format!("SELECT {select}, {} FROM cpu WHERE {when} {by} ORDER BY 1, 2", list("avg", gauges))
+                format!("SELECT {window}, {name}, {} FROM cpu WHERE {when} {by} ORDER BY 1, 2", list("avg", gauges))
             }
             Self::HighCpu(all) => {
-                let when = span(12);
+                let when = span(random, 12, hours, dialect);
                 let which = if all { String::new() } else { format!("{} AND ", chosen(random, hosts, 1, name)) };
-                format!("SELECT * FROM cpu WHERE {which}usage_user > 90 AND {when}")
+                let columns = GAUGES.join(", ");
+                format!("SELECT {name}, ts, {columns} FROM cpu WHERE {which}usage_user > 90 AND {when}")
             }
-            Self::LastPoint => match dialect {
-                Dialect::Ours => "SELECT last_row(*), tbname FROM cpu GROUP BY tbname".to_owned(),
-                Dialect::Postgres => "SELECT DISTINCT ON (hostname) * FROM cpu ORDER BY hostname, ts DESC".to_owned(),
-            },
+            Self::LastPoint => last_point(dialect),
             Self::OrderByLimit => {
+                let hour = 3_600_000;
                 let end = random.random_range(START_MS + hour / 2..START_MS + hours * hour) / 1000 * 1000;
-                let (window, by) = windows("1m", "minute");
-                format!(
-                    "SELECT {window}, max(usage_user) FROM cpu WHERE ts < '{}' {by} ORDER BY {start} DESC LIMIT 5",
-                    time_text(end)
-                )
+                let (window, by) = dialect.windows("minute");
+                let end = dialect.time(end);
+                format!("SELECT {window}, max(usage_user) FROM cpu WHERE ts < '{end}' {by} ORDER BY 1 DESC LIMIT 5")
             }
         }
+    }
+}
+
+/// A stretch of `wanted` hours somewhere in the data.
+fn span(random: &mut StdRng, wanted: i64, hours: i64, dialect: Dialect) -> String {
+    let hour = 3_600_000;
+    let length = wanted.min(hours) * hour;
+    let latest = START_MS + hours * hour - length;
+    let from = if latest > START_MS { random.random_range(START_MS..latest) / 1000 * 1000 } else { START_MS };
+    format!("ts >= '{}' AND ts < '{}'", dialect.time(from), dialect.time(from + length))
+}
+
+/// The newest row of each host, in the way that suits each engine best.
+fn last_point(dialect: Dialect) -> String {
+    let newest = |function: &str| GAUGES.map(|gauge| format!("{function}({gauge}, ts)")).join(", ");
+    match dialect {
+        Dialect::Ours => "SELECT tbname, last_row(*) FROM cpu GROUP BY tbname".to_owned(),
+        Dialect::Postgres => "SELECT DISTINCT ON (hostname) * FROM cpu ORDER BY hostname, ts DESC".to_owned(),
+        Dialect::DuckDb => format!("SELECT hostname, max(ts), {} FROM cpu GROUP BY hostname", newest("arg_max")),
+        Dialect::ClickHouse => format!("SELECT hostname, max(ts), {} FROM cpu GROUP BY hostname", newest("argMax")),
     }
 }
 

@@ -87,10 +87,15 @@ pub fn decode(bytes: Bytes) -> Result<Entry, Corrupt> {
     Ok(Entry { stamp: head.stamp, database: head.database, epoch: head.epoch, operations })
 }
 
-/// About how many bytes the buffers of a chunk take.
+/// About how many bytes a chunk takes, so that the buffer need not grow while it is filled.
 fn chunk_bytes(chunk: &Chunk) -> usize {
     let columns: usize = chunk.columns.iter().map(|column| column.values.get_buffer_memory_size() + 64).sum();
-    columns + chunk.keys.len() * 8 + chunk.ordinals.len() * 4 + 64
+    let target = |target: &model::command::Target| match target {
+        model::command::Target::Existing { .. } => 20,
+        model::command::Target::Create(created) => 64 + created.name.len() + created.tags.len() * 32,
+    };
+    let targets: usize = chunk.targets.iter().map(target).sum();
+    columns + targets + chunk.keys.len() * 8 + chunk.ordinals.len() * 4 + 64
 }
 
 fn put_chunk(target: &mut Target, chunk: &Chunk) {
