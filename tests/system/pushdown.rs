@@ -11,7 +11,7 @@ const WAYS: [(&str, &str); 3] = [
     ("statistics", "SET push_aggregates = on; SET block_statistics = on"),
 ];
 
-const QUERIES: [&str; 26] = [
+const QUERIES: [&str; 33] = [
     "SELECT count(*), count(i), count(f), count(t), sum(i), sum(b), avg(i), avg(f), min(i), max(i), min(f), max(f), min(ts), max(ts) FROM m",
     "SELECT count(*), sum(u), avg(u), min(u), max(u), min(s), max(s), sum(s) FROM m WHERE ts >= '2024-01-01 00:20:00'",
     "SELECT tbname, count(*), sum(i), avg(f), first(i), last(f), last_row(t), min(ts) FROM m GROUP BY tbname ORDER BY tbname",
@@ -36,6 +36,13 @@ const QUERIES: [&str; 26] = [
     "SELECT count(*) FILTER (WHERE i > 50), count(*) FROM m",
     "SELECT count(DISTINCT i), count(*) FROM m",
     "SELECT sum(i) FROM m WHERE i > 50",
+    "SELECT count(*), max(f), min(b) FROM m WHERE f < 0.5 AND i >= 20 AND 90 > i",
+    "SELECT count(*), avg(f) FROM m WHERE u BETWEEN 1000000 AND 500000000000 AND s > -1000",
+    "SELECT _wstart, count(*), sum(b) FROM m WHERE i > 97 INTERVAL(1m) ORDER BY 1",
+    "SELECT tbname, count(*), last(f) FROM m WHERE f > 40 AND f <= 49.5 GROUP BY tbname ORDER BY 1",
+    "SELECT count(*) FROM m WHERE i = 7 AND ts > '2024-01-01 00:10:00'",
+    "SELECT count(*) FROM m WHERE i > 1000",
+    "SELECT count(*), sum(i) FROM m WHERE i <> 50 OR f < 0",
     "SELECT avg(x) FROM (SELECT _wstart, avg(f) x FROM m INTERVAL(1m)) w",
     "SELECT count(*), sum(v), avg(w) FROM p",
 ];

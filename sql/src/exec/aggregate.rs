@@ -20,9 +20,9 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
 };
 use futures::{StreamExt, TryStreamExt};
-use model::aggregate::{AggregateRequest, SUM_DIGITS, Windows};
+use model::aggregate::{Aggregate, AggregateRequest, SUM_DIGITS, Windows};
 use model::scan::ScanRequest;
-use model::{DataPlane, VgroupId, error};
+use model::{ColumnId, DataPlane, VgroupId, error};
 
 use crate::plan::error::to_datafusion;
 
@@ -83,17 +83,20 @@ impl DisplayAs for VgroupAggregateExec {
         let vgroups = self.requests.iter().map(|(vgroup, _)| vgroup.to_string()).collect::<Vec<_>>().join(", ");
         write!(f, "VgroupAggregateExec: {}, vgroups=[{vgroups}]", self.table)?;
         let Some((_, request)) = self.requests.first() else { return Ok(()) };
-        let of = |one: &model::aggregate::Aggregate| {
-            let relation = &request.rows.relation;
-            let column = relation.columns.iter().find(|column| column.id == one.column);
-            format!("{:?}({})", one.function, column.map_or("", |column| &column.name)).to_lowercase()
+        let name = |id: ColumnId| {
+            let column = request.rows.relation.columns.iter().find(|column| column.id == id);
+            column.map_or("", |column| &column.name)
         };
+        let of = |one: &Aggregate| format!("{}({})", format!("{:?}", one.function).to_lowercase(), name(one.column));
         write!(f, ", states=[{}]", request.aggregates.iter().map(of).collect::<Vec<_>>().join(", "))?;
         match &request.windows {
             Some(Windows::Fixed { step, offset: 0 }) => write!(f, ", windows={step}")?,
             Some(Windows::Fixed { step, offset }) => write!(f, ", windows={step}+{offset}")?,
             Some(Windows::Starts(starts)) => write!(f, ", windows={} of the calendar", starts.len())?,
             None => {}
+        }
+        for filter in &request.rows.filters {
+            write!(f, ", {} in [{:?}, {:?}]", name(filter.column), filter.min, filter.max)?;
         }
         if let Some(newest) = request.newest {
             write!(f, ", newest={newest}")?;

@@ -9,17 +9,19 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::TimeUnit;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::config::{ConfigExtension, ConfigOptions, ExtensionOptions};
+use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
-use datafusion::physical_expr::expressions::{CastExpr, Column, Literal};
-use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
+use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr, split_conjunction};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
+use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
-use model::aggregate::{Aggregate, AggregateRequest, Function, SeriesKey, Windows};
-use model::scan::{Output, RowsRequest, ScanRequest};
-use model::{ColumnId, DataType, TimeRange};
+use model::aggregate::{Aggregate, AggregateRequest, Function, SeriesKey, Windows, is_exact};
+use model::scan::{ColumnFilter, Output, RowsRequest, ScanRequest};
+use model::{ColumnId, DataType, TimeRange, Value};
 
 use crate::exec::aggregate::{Part, VgroupAggregateExec};
 use crate::exec::scan::VgroupScanExec;
@@ -154,12 +156,12 @@ fn pushed(aggregate: &AggregateExec, greatest: Option<Greatest>, session: Sessio
         && !groups.has_grouping_set()
         && aggregate.filter_expr().iter().all(Option::is_none)
         && aggregate.limit_options().is_none();
-    let scan = aggregate.input().downcast_ref::<VgroupScanExec>().filter(|_| plain)?;
+    let (scan, filters) = below(aggregate.input()).filter(|_| plain)?;
     let requests: Option<Vec<_>> = scan
         .requests()
         .iter()
         .map(|(vgroup, request)| match request {
-            ScanRequest::Rows(rows) if rows.limit.is_none() && rows.filters.is_empty() => Some((*vgroup, rows)),
+            ScanRequest::Rows(rows) if rows.limit.is_none() => Some((*vgroup, rows)),
             _ => None,
         })
         .collect();
@@ -177,7 +179,7 @@ fn pushed(aggregate: &AggregateExec, greatest: Option<Greatest>, session: Sessio
     }
     let newest = greatest.filter(|greatest| matches!(keys.get(greatest.column), Some(Key::Window)));
     let requests_of = |rows: &RowsRequest| AggregateRequest {
-        rows: rows.clone(),
+        rows: RowsRequest { filters: filters.clone(), ..rows.clone() },
         series: pushing.series.clone(),
         windows: pushing.windows.clone(),
         aggregates: pushing.aggregates.clone(),
@@ -193,6 +195,73 @@ fn pushed(aggregate: &AggregateExec, greatest: Option<Greatest>, session: Sessio
     }
     let requests = requests.iter().map(|(vgroup, rows)| (*vgroup, requests_of(rows))).collect();
     Some(VgroupAggregateExec::new(Arc::clone(scan.plane()), scan.table().to_owned(), requests, parts, schema))
+}
+
+/// The scan below an aggregation, and the conditions between them, if they are such as vgroups decide exactly.
+fn below(input: &Arc<dyn ExecutionPlan>) -> Option<(&VgroupScanExec, Vec<ColumnFilter>)> {
+    if let Some(scan) = input.downcast_ref::<VgroupScanExec>() {
+        // Conditions that only the scan knows of are not exact.
+        let plain =
+            |(_, request): &(_, ScanRequest)| matches!(request, ScanRequest::Rows(rows) if rows.filters.is_empty());
+        return scan.requests().iter().all(plain).then(|| (scan, Vec::new()));
+    }
+    let filter = input.downcast_ref::<FilterExec>().filter(|filter| filter.projection().is_none())?;
+    let scan = filter.input().downcast_ref::<VgroupScanExec>()?;
+    let conditions = split_conjunction(filter.predicate()).into_iter().map(|one| condition(scan, one));
+    Some((scan, conditions.collect::<Option<Vec<_>>>()?))
+}
+
+/// `column < literal` and the like, for a column of numbers.
+fn condition(scan: &VgroupScanExec, expr: &Arc<dyn PhysicalExpr>) -> Option<ColumnFilter> {
+    let comparison = expr.downcast_ref::<BinaryExpr>()?;
+    let (column, op, literal) = match (comparison.left().downcast_ref(), comparison.right().downcast_ref()) {
+        (Some(column), Some(literal)) => (column, *comparison.op(), literal),
+        _ => {
+            let (literal, column) = (comparison.left().downcast_ref()?, comparison.right().downcast_ref()?);
+            (column, comparison.op().swap()?, literal)
+        }
+    };
+    let (column, literal): (&Column, &Literal) = (column, literal);
+    let Output::Column(id) = scan.output(column.index())? else { return None };
+    let (_, ScanRequest::Rows(rows)) = scan.requests().first()? else { return None };
+    let data_type = rows.relation.columns.iter().find(|column| column.id == id)?.data_type;
+    let value = bound(literal.value()).filter(|_| is_exact(data_type) && id != ColumnId::KEY)?;
+    let (min, max) = match op {
+        Operator::Eq => (Some(value.clone()), Some(value)),
+        Operator::GtEq => (Some(value), None),
+        Operator::LtEq => (None, Some(value)),
+        Operator::Gt => (Some(next(value, true)?), None),
+        Operator::Lt => (None, Some(next(value, false)?)),
+        _ => return None,
+    };
+    Some(ColumnFilter { column: id, min, max })
+}
+
+/// A literal as storage compares it; None for NULL, NaN and what is no number.
+fn bound(literal: &ScalarValue) -> Option<Value> {
+    Some(match literal {
+        ScalarValue::Int8(Some(value)) => Value::Int((*value).into()),
+        ScalarValue::Int16(Some(value)) => Value::Int((*value).into()),
+        ScalarValue::Int32(Some(value)) => Value::Int((*value).into()),
+        ScalarValue::Int64(Some(value)) => Value::Int(*value),
+        ScalarValue::UInt8(Some(value)) => Value::UInt((*value).into()),
+        ScalarValue::UInt16(Some(value)) => Value::UInt((*value).into()),
+        ScalarValue::UInt32(Some(value)) => Value::UInt((*value).into()),
+        ScalarValue::UInt64(Some(value)) => Value::UInt(*value),
+        ScalarValue::Float32(Some(value)) if !value.is_nan() => Value::Float((*value).into()),
+        ScalarValue::Float64(Some(value)) if !value.is_nan() => Value::Float(*value),
+        _ => return None,
+    })
+}
+
+/// The neighbour of a value, so that an open bound becomes a closed one. None past the last one.
+fn next(value: Value, up: bool) -> Option<Value> {
+    Some(match value {
+        Value::Int(value) => Value::Int(if up { value.checked_add(1)? } else { value.checked_sub(1)? }),
+        Value::UInt(value) => Value::UInt(if up { value.checked_add(1)? } else { value.checked_sub(1)? }),
+        Value::Float(value) if value.is_finite() => Value::Float(if up { value.next_up() } else { value.next_down() }),
+        _ => return None,
+    })
 }
 
 /// A column of a group.

@@ -211,14 +211,21 @@ async fn a_statement_ends_at_its_deadline() {
 #[tokio::test]
 async fn explain_shows_rows_and_pushed_down_filters() {
     let f = Fixture::new();
-    let query = parse("SELECT avg(v) FROM meters WHERE tbname = 'd1' AND ts >= '2024-01-01 00:00:06' AND v > 1")
-        .expect("the SQL is right");
-    let planned = f.planner.plan_query(&query, Arc::new(f.context.clone()), &[]).await.expect("it is right");
-    let options = super::ExplainOptions { analyze: true, ..Default::default() };
-    let (_, stream) = f.planner.explain(&planned, Vec::new(), options).await.expect("it runs");
-    let batches: Vec<_> = stream.try_collect().await.expect("it ends");
-    let lines = datafusion::arrow::util::pretty::pretty_format_batches(&batches).expect("printable").to_string();
-    let scan = lines.lines().find(|line| line.contains("VgroupScanExec")).expect("a leaf");
-    assert!(scan.contains("series=1") && scan.contains("range=[1704067206000, ∞]"), "{lines}");
-    assert!(scan.contains("rows=3") && scan.contains("bytes_read="), "{lines}");
+    let leaf = async |list: &str, leaf: &str| {
+        let text = format!("SELECT {list} FROM meters WHERE tbname = 'd1' AND ts >= '2024-01-01 00:00:06' AND v > 1");
+        let query = parse(&text).expect("the SQL is right");
+        let planned = f.planner.plan_query(&query, Arc::new(f.context.clone()), &[]).await.expect("it is right");
+        let options = super::ExplainOptions { analyze: true, ..Default::default() };
+        let (_, stream) = f.planner.explain(&planned, Vec::new(), options).await.expect("it runs");
+        let batches: Vec<_> = stream.try_collect().await.expect("it ends");
+        let lines = datafusion::arrow::util::pretty::pretty_format_batches(&batches).expect("printable").to_string();
+        lines.lines().find(|line| line.contains(leaf)).unwrap_or_else(|| panic!("{leaf}\n{lines}")).to_owned()
+    };
+    let scan = leaf("v", "VgroupScanExec").await;
+    assert!(scan.contains("series=1") && scan.contains("range=[1704067206000, ∞]"), "{scan}");
+    assert!(scan.contains("rows=3") && scan.contains("bytes_read="), "{scan}");
+    let groups = leaf("avg(v)", "VgroupAggregateExec").await;
+    assert!(groups.contains("series=1") && groups.contains("range=[1704067206000, ∞]"), "{groups}");
+    assert!(groups.contains("states=[sum(v), count(v)]") && groups.contains("v in ["), "{groups}");
+    assert!(groups.contains("rows=1"), "{groups}");
 }

@@ -17,7 +17,9 @@ pub const SUM_DIGITS: u8 = 38;
 /// A read of groups.
 #[derive(Clone, Debug)]
 pub struct AggregateRequest {
-    /// Which rows. Its `output`, `filters`, `order` and `limit` are not used.
+    /// Which rows. Its `output`, `order` and `limit` are not used. Its `filters` are exact here, and only of columns whose
+    /// type [`is_exact`] names: a row that fails one is in no group, and a group without rows does not come. NaN is
+    /// greater than every number.
     pub rows: RowsRequest,
     /// What of its table a group knows; none: rows of different tables may be in one group.
     pub series: Vec<SeriesKey>,
@@ -82,6 +84,12 @@ pub enum Function {
     Last,
     /// The cell of the newest row, which may be NULL.
     LastRow,
+}
+
+/// Whether conditions on values of this type can be decided exactly.
+#[must_use]
+pub const fn is_exact(data_type: DataType) -> bool {
+    Function::Sum.takes(data_type)
 }
 
 impl Function {

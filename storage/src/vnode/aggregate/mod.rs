@@ -1,20 +1,24 @@
 //! Answers aggregate requests: rows are reduced here, and most are never looked at.
 //!
 //! Start reading at [`Aggregation::step`]. Blocks come first that are *alone*: no other run, memtable row or delete touches
-//! theirs. Of these a header answers if all rows are in one group and its statistics know enough; otherwise the block is
-//! decoded, and only the columns that are asked for. What is left goes through the merge that every scan uses.
+//! theirs. Of these a header answers if all rows are in one group, it decides the conditions and its statistics know
+//! enough; otherwise the block is decoded, and only the columns that are asked for. What is left goes through the merge that every scan uses.
 
+mod filter;
 mod groups;
 mod states;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, StringArray};
 use arrow::compute::cast;
-use model::aggregate::{AggregateRequest, Function, SeriesKey, Windows};
+use model::aggregate::{Aggregate, AggregateRequest, Function, SeriesKey, Windows};
+use model::scan::ColumnFilter;
 use model::{ColumnId, DataType, TimeRange, Value};
 
 use crate::halt::Halt;
+use crate::vnode::aggregate::filter::Verdict;
 use crate::vnode::aggregate::groups::{Groups, Stretch};
 use crate::vnode::aggregate::states::{Rows, States, Summary};
 use crate::vnode::assemble::per_series;
@@ -51,6 +55,8 @@ struct Aggregation {
     states: Vec<States>,
     /// For each aggregate its column in `wanted`; None: the key, or nothing.
     columns: Vec<Option<usize>>,
+    /// For each condition its column in `wanted`.
+    filters: Vec<usize>,
     alone: std::vec::IntoIter<(Arc<Run>, Arc<Block>)>,
     merge: SeriesMerge,
     /// How many of the newest windows this pass may find.
@@ -73,19 +79,20 @@ struct Newest {
 impl Aggregation {
     fn start(prepared: Prepared, request: AggregateRequest) -> Result<Self, Halt> {
         let mut columns: Vec<WantedColumn> = Vec::new();
-        let mut places = Vec::new();
-        for aggregate in &request.aggregates {
-            if aggregate.column == ColumnId::KEY || aggregate.function == Function::Rows {
-                places.push(None);
-                continue;
-            }
-            let known = columns.iter().position(|column| column.id == aggregate.column);
-            places.push(Some(known.unwrap_or_else(|| {
-                let data_type = request.data_type(*aggregate);
-                columns.push(WantedColumn::new(aggregate.column, data_type, request.rows.precision));
+        let mut place = |id: ColumnId, data_type: DataType| {
+            columns.iter().position(|column| column.id == id).unwrap_or_else(|| {
+                columns.push(WantedColumn::new(id, data_type, request.rows.precision));
                 columns.len() - 1
-            })));
+            })
+        };
+        let mut places = Vec::new();
+        for one in &request.aggregates {
+            let looks = one.column != ColumnId::KEY && one.function != Function::Rows;
+            places.push(looks.then(|| place(one.column, request.data_type(*one))));
         }
+        let of = |filter: &ColumnFilter| Aggregate { function: Function::Count, column: filter.column };
+        let conditions = &request.rows.filters;
+        let filters = conditions.iter().map(|filter| place(filter.column, request.data_type(of(filter)))).collect();
         let mut tombstones = prepared.view.tombstones.clone();
         if !prepared.overlaid.tombstones.is_empty() {
             tombstones.push(Arc::new(prepared.overlaid.tombstones.clone()));
@@ -99,6 +106,7 @@ impl Aggregation {
             wanted: Arc::new(wanted),
             states,
             columns: places,
+            filters,
             alone: Vec::new().into_iter(),
             merge: SeriesMerge::new(Vec::new()),
             newest: None,
@@ -230,10 +238,23 @@ impl Aggregation {
 
     /// Takes a block in that is alone. How many of its rows were looked at.
     fn take_block(&mut self, run: &Run, block: &Block) -> Result<usize, Halt> {
-        if self.request.statistics && self.summarize(block) {
+        let header = &block.header;
+        let verdicts: Vec<Verdict> = if self.request.statistics {
+            self.filters
+                .iter()
+                .zip(&self.request.rows.filters)
+                .map(|(at, filter)| self.verdict(block, *at, filter))
+                .collect()
+        } else {
+            vec![Verdict::Some; self.filters.len()]
+        };
+        if verdicts.contains(&Verdict::None) {
             return Ok(1);
         }
-        let header = &block.header;
+        let whole_block = verdicts.iter().all(|verdict| *verdict == Verdict::All);
+        if self.request.statistics && whole_block && self.summarize(block) {
+            return Ok(1);
+        }
         let corrupt = |corrupt: crate::Corrupt| run.corrupt(block.id, &corrupt);
         let mut read = |chunk: u16| run.chunk(block, chunk);
         let mut chunks = ChunkCache::default();
@@ -247,9 +268,9 @@ impl Aggregation {
             let chunk = chunks.get(crate::block::KEYS_CHUNK, &mut read)?;
             header.decode_keys(chunk, 0..header.rows).map_err(corrupt)?
         };
-        let stretches = self.stretches_of(block, whole, &keys);
-        let (Some(first), Some(last)) = (stretches.first(), stretches.last()) else { return Ok(1) };
-        let span = first.start as usize..last.end as usize;
+        let rows = self.rows_of(block, whole, &keys);
+        let (Some((_, first)), Some((_, last))) = (rows.first(), rows.last()) else { return Ok(1) };
+        let span = first.start..last.end;
         let mut cells: Vec<Option<ArrayRef>> = Vec::with_capacity(self.wanted.columns.len());
         for want in &self.wanted.columns {
             let Some(column) = header.column(want.id) else {
@@ -260,12 +281,37 @@ impl Aggregation {
             let (values, _) = header.decode_column(column, chunk, span.clone()).map_err(corrupt)?;
             cells.push(Some(as_type(&values, &want.arrow)));
         }
-        let back = span.start as u32;
-        let stretches: Vec<Stretch> =
-            stretches.into_iter().map(|s| Stretch { start: s.start - back, end: s.end - back, ..s }).collect();
+        let rows = if whole_block { rows } else { self.filtered(rows, &cells, span.start) };
+        let mut stretches = Vec::new();
+        rows.into_iter().for_each(|(sid, rows)| self.groups.cut(sid, rows, &keys, &mut stretches));
+        for stretch in &mut stretches {
+            stretch.start -= span.start as u32;
+            stretch.end -= span.start as u32;
+        }
         let keys = if keys.is_empty() { keys } else { keys[span.clone()].to_vec() };
         self.take(&stretches, keys, &cells);
         Ok(span.len())
+    }
+
+    /// What a header says of a condition on the wanted column `at`.
+    fn verdict(&self, block: &Block, at: usize, filter: &ColumnFilter) -> Verdict {
+        let column = block.header.column(self.wanted.columns[at].id);
+        filter::verdict(filter, column.map(|column| &column.statistics), block.header.rows)
+    }
+
+    /// The rows that satisfy every condition; `cells` begin at row `offset`.
+    fn filtered(
+        &self,
+        mut rows: Vec<(u32, Range<usize>)>,
+        cells: &[Option<ArrayRef>],
+        offset: usize,
+    ) -> Vec<(u32, Range<usize>)> {
+        for (at, filter) in self.filters.iter().zip(&self.request.rows.filters) {
+            let Some(cells) = &cells[*at] else { return Vec::new() };
+            let mask = filter::mask(filter, cells, self.wanted.columns[*at].data_type);
+            rows = filter::keep(rows, &mask, offset);
+        }
+        rows
     }
 
     /// Takes a block in by what its header says, if that is enough.
@@ -307,9 +353,9 @@ impl Aggregation {
         true
     }
 
-    /// The wanted rows of a block.
-    fn stretches_of(&mut self, block: &Block, whole: bool, keys: &[i64]) -> Vec<Stretch> {
-        let mut stretches = Vec::new();
+    /// The wanted rows of a block, by series.
+    fn rows_of(&self, block: &Block, whole: bool, keys: &[i64]) -> Vec<(u32, Range<usize>)> {
+        let mut wanted = Vec::new();
         for run in &block.header.directory {
             if !self.wanted.series.contains(run.sid.0) {
                 continue;
@@ -321,9 +367,11 @@ impl Aggregation {
                 let end = of.partition_point(|key| *key <= self.wanted.range.max);
                 rows = rows.start + start..rows.start + end.max(start);
             }
-            self.groups.cut(run.sid.0, rows, keys, &mut stretches);
+            if !rows.is_empty() {
+                wanted.push((run.sid.0, rows));
+            }
         }
-        stretches
+        wanted
     }
 
     /// Takes merged rows in.
@@ -331,13 +379,17 @@ impl Aggregation {
         let cells: Vec<Option<ArrayRef>> =
             self.wanted.columns.iter().enumerate().map(|(at, want)| Some(picks.column(at, want).values)).collect();
         let (sids, keys) = (picks.sids(), picks.keys());
-        let mut stretches = Vec::new();
+        let mut rows = Vec::new();
         let mut start = 0;
         while start < sids.len() {
             let rest = &sids[start..];
             let end = start + rest.iter().position(|sid| *sid != rest[0]).unwrap_or(rest.len());
-            self.groups.cut(sids[start], start..end, &keys, &mut stretches);
+            rows.push((sids[start], start..end));
             start = end;
+        }
+        let mut stretches = Vec::new();
+        for (sid, rows) in self.filtered(rows, &cells, 0) {
+            self.groups.cut(sid, rows, &keys, &mut stretches);
         }
         self.take(&stretches, keys, &cells);
     }

@@ -313,23 +313,47 @@ fn check_groups(bench: &Bench, all: &[Vec<String>], relation: &Arc<model::schema
         Some(Windows::Fixed { step: 7, offset: 3 }),
         Some(Windows::Starts(starts)),
     ];
-    for (windows, by_series, statistics) in
-        windowings.iter().flat_map(|w| [(w, false, true), (w, true, true), (w, true, false), (w, false, false)])
-    {
+    let above = ColumnFilter { column: ColumnId(1), min: Some(Value::Int(30)), max: Some(Value::Int(80)) };
+    let below = ColumnFilter { column: ColumnId(3), min: None, max: Some(Value::Float(1.5)) };
+    for (windows, by_series, statistics, filters) in windowings.iter().flat_map(|w| {
+        [
+            (w, false, true, vec![]),
+            (w, true, true, vec![]),
+            (w, true, false, vec![]),
+            (w, false, false, vec![]),
+            (w, false, true, vec![above.clone()]),
+            (w, true, true, vec![above.clone(), below.clone()]),
+            (w, true, false, vec![below.clone()]),
+        ]
+    }) {
         let mut rows = request(relation, Order::Any);
         rows.range = range;
+        rows.filters.clone_from(&filters);
+        let number = |line: &[String], column: ColumnId| line[usize::from(column.0) + 1].parse::<f64>().ok();
+        let bound = |value: &Option<Value>, open: f64| match value {
+            Some(Value::Int(value)) => *value as f64,
+            Some(Value::Float(value)) => *value,
+            _ => open,
+        };
+        let inside = |line: &[String]| {
+            let one = |filter: &ColumnFilter| {
+                let (min, max) = (bound(&filter.min, f64::MIN), bound(&filter.max, f64::MAX));
+                number(line, filter.column).is_some_and(|value| min <= value && value <= max)
+            };
+            filters.iter().all(one)
+        };
         let aggregates = (aggregates::ALL).to_vec();
         let series = if by_series { vec![SeriesKey::TableName, SeriesKey::Tag(ColumnId(9))] } else { Vec::new() };
         let wanted = AggregateRequest { rows, series, windows: windows.clone(), aggregates, newest: None, statistics };
         let mut expected: BTreeMap<Vec<String>, Vec<&Vec<String>>> = BTreeMap::new();
-        for line in all.iter().filter(|line| range.contains(key(line))) {
+        for line in all.iter().filter(|line| range.contains(key(line)) && inside(line)) {
             let mut group = if by_series { vec![line[0].clone(), line[5].clone()] } else { Vec::new() };
             group.extend(windows.as_ref().map(|_| by_window(windows, line)));
             expected.entry(group).or_default().push(line);
         }
         let expected: BTreeMap<Vec<String>, Vec<String>> =
             expected.into_iter().map(|(group, lines)| (group, aggregates::expected(&lines))).collect();
-        let what = format!("{windows:?}, by series: {by_series}, statistics: {statistics}, {range:?}");
+        let what = format!("{windows:?}, by series: {by_series}, statistics: {statistics}, {range:?}, {filters:?}");
         let found = bench.batches(ScanRequest::Aggregate(wanted.clone()));
         aggregates::check(&found, &wanted, &expected, None, &what);
         if windows.is_some() && !by_series {
