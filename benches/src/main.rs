@@ -10,6 +10,8 @@ mod peers;
 mod query;
 mod tsbs;
 
+use std::process::ExitCode;
+
 use tests::postgres::Postgres;
 use tests::{Options, Server};
 use tokio_postgres::Client;
@@ -28,14 +30,20 @@ pub(crate) struct Subject {
 }
 
 #[tokio::main]
-async fn main() {
-    let arguments = match Arguments::parse(std::env::args().skip(1)) {
-        Ok(arguments) => arguments,
+async fn main() -> ExitCode {
+    match Arguments::parse(std::env::args().skip(1)) {
+        Ok(arguments) => {
+            measure(arguments).await;
+            ExitCode::SUCCESS
+        }
         Err(message) => {
             eprintln!("{message}");
-            std::process::exit(2);
+            ExitCode::from(2)
         }
-    };
+    }
+}
+
+async fn measure(arguments: Arguments) {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let server = Server::start(folder.path(), &Options::default()).await;
     let admin = server.connect("postgres").await;

@@ -61,7 +61,7 @@ fn expected_of(one: Aggregate, lines: &[&Vec<String>]) -> String {
     let shown = |number: Option<f64>| number.map_or(NULL.to_owned(), |number| number.to_string());
     let candidates = |rows: Vec<&&Vec<String>>, at: Option<i64>| {
         let Some(at) = at else { return NULL.to_owned() };
-        let mut cells: Vec<String> = rows.iter().filter(|row| key(row) == at).map(|row| cell(row)).collect();
+        let mut cells: Vec<String> = rows.iter().filter(|row| key(row) == at).map(cell).collect();
         cells.sort();
         cells.dedup();
         format!("{at}:{}", cells.join("|"))
@@ -72,11 +72,11 @@ fn expected_of(one: Aggregate, lines: &[&Vec<String>]) -> String {
         Function::Sum => shown((!some.is_empty()).then(|| numbers().sum())),
         Function::Min => shown(numbers().reduce(f64::min)),
         Function::Max => shown(numbers().reduce(f64::max)),
-        Function::First => candidates(some.clone(), some.iter().map(|row| key(row)).min()),
-        Function::Last => candidates(some.clone(), some.iter().map(|row| key(row)).max()),
+        Function::First => candidates(some.clone(), some.iter().map(key).min()),
+        Function::Last => candidates(some.clone(), some.iter().map(key).max()),
         Function::LastRow => {
             let all: Vec<_> = lines.iter().collect();
-            let newest = all.iter().map(|row| key(row)).max();
+            let newest = all.iter().map(key).max();
             candidates(all, newest)
         }
     }
