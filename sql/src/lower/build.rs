@@ -2,9 +2,10 @@
 
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr,
-    Ident, ObjectName, ObjectNamePart, OrderByExpr, OrderByOptions, Query, Select, SelectFlavor, SelectItem, SetExpr,
-    TableAlias, TableFactor, TableWithJoins, Value, ValueWithSpan, WildcardAdditionalOptions, WindowSpec, WindowType,
+    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, GroupByExpr, Ident, ObjectName, ObjectNamePart, OrderByExpr, OrderByOptions, Query, Select,
+    SelectFlavor, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, Value, ValueWithSpan,
+    WildcardAdditionalOptions, WindowSpec, WindowType,
 };
 
 /// An identifier that is taken as it is.
@@ -68,6 +69,11 @@ pub(super) fn over(name: &str, args: Vec<Expr>, partition: Vec<Expr>, order: Vec
 /// `expr ASC` or `expr DESC`.
 pub(super) fn ordered(expr: Expr, ascending: bool) -> OrderByExpr {
     OrderByExpr { expr, options: OrderByOptions { asc: Some(ascending), nulls_first: None }, with_fill: None }
+}
+
+/// `CAST(expr AS data_type)`.
+pub(super) fn cast(expr: Expr, data_type: DataType) -> Expr {
+    Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }
 }
 
 /// `left op right`.

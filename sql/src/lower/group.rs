@@ -44,7 +44,9 @@ impl<'s> Aggregation<'s> {
                 selections.push(call);
             }
         }
-        let selection = if selections.len() == 1 { selections.pop() } else { None };
+        // Several LAST_ROWs are of one row.
+        let same = selections.iter().all(|call| picker(call) == Some("__at_last_row"));
+        let selection = if selections.len() == 1 || same { selections.pop() } else { None };
         Ok(Self { scope, groups, by_table, selection })
     }
 

@@ -1,6 +1,6 @@
 //! What a WHERE says of the time: the bounds that `_qstart`, `_qend` and `_qduration` show.
 
-use sqlparser::ast::{BinaryOperator, CastKind, DataType, Expr, TimezoneInfo, Value};
+use sqlparser::ast::{BinaryOperator, DataType, Expr, TimezoneInfo, Value};
 
 use super::build;
 use super::scope::Scope;
@@ -59,13 +59,9 @@ fn swapped(op: &BinaryOperator) -> Option<BinaryOperator> {
 /// A string is a time here.
 fn as_time(expr: &Expr) -> Expr {
     match expr {
-        Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)) => Expr::Cast {
-            kind: CastKind::Cast,
-            expr: Box::new(expr.clone()),
-            data_type: DataType::Timestamp(None, TimezoneInfo::Tz),
-            array: false,
-            format: None,
-        },
+        Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)) => {
+            build::cast(expr.clone(), DataType::Timestamp(None, TimezoneInfo::Tz))
+        }
         other => other.clone(),
     }
 }

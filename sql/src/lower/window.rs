@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 
 use model::{Error, Result, error};
 use sqlparser::ast::{
-    BinaryOperator, Expr, GroupByExpr, LimitClause, Offset, OrderBy, OrderByKind, Query, Select, Visit, VisitMut,
-    Visitor, VisitorMut,
+    BinaryOperator, DataType, Expr, GroupByExpr, LimitClause, Offset, OrderBy, OrderByKind, Query, Select, Visit,
+    VisitMut, Visitor, VisitorMut,
 };
 
 use super::edges::{needs_neighbours, with_neighbours};
@@ -296,6 +296,7 @@ pub(super) fn slice(parts: &mut Parts<'_>, list: &[Listed], partition: &[Expr], 
     }
     let mut conditions: Vec<Expr> = parts.select.qualify.take().into_iter().collect();
     let between = |rank: Expr, offset: Expr, limit: Option<Expr>, conditions: &mut Vec<Expr>| {
+        let rank = build::cast(rank, DataType::BigInt(None));
         if let Some(limit) = limit {
             let last = build::binary(offset.clone(), BinaryOperator::Plus, limit);
             conditions.push(build::binary(rank.clone(), BinaryOperator::LtEq, last));
@@ -317,7 +318,8 @@ pub(super) fn slice(parts: &mut Parts<'_>, list: &[Listed], partition: &[Expr], 
         }
         order.extend(ascending(times));
         let rank = build::over("row_number", Vec::new(), partition.to_vec(), order);
-        between(rank, offset.unwrap_or_else(|| build::number(0)), limit, &mut conditions);
+        let offset = offset.map_or_else(|| build::number(0), |offset| count(offset, 0));
+        between(rank, offset, limit.map(|limit| count(limit, i64::MAX / 2)), &mut conditions);
     }
     if slices.limit.is_some() || slices.offset > 0 {
         let rank = build::over("dense_rank", Vec::new(), Vec::new(), ascending(partition));
@@ -325,6 +327,14 @@ pub(super) fn slice(parts: &mut Parts<'_>, list: &[Listed], partition: &[Expr], 
         between(rank, whole(slices.offset), slices.limit.map(whole), &mut conditions);
     }
     parts.select.qualify = build::all_of(conditions);
+}
+
+/// LIMIT or OFFSET as a number; NULL is as if it were not there.
+fn count(expr: Expr, absent: i64) -> Expr {
+    match &expr {
+        Expr::Value(value) if matches!(value.value, sqlparser::ast::Value::Number(..)) => expr,
+        _ => build::call("coalesce", vec![build::cast(expr, DataType::BigInt(None)), build::number(absent)]),
+    }
 }
 
 /// The output that an expression of ORDER BY means by its position or name.
