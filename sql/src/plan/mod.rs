@@ -11,6 +11,7 @@ mod explain;
 pub mod fill;
 pub mod filter;
 mod lateral;
+mod merges;
 pub mod names;
 mod output;
 mod provider;

@@ -20,7 +20,7 @@ use model::Result;
 
 use super::error::from_datafusion;
 use super::table::RelationTable;
-use super::{PlanContext, PlannerSettings, fill, pushdown};
+use super::{PlanContext, PlannerSettings, fill, merges, pushdown};
 use crate::catalogs::CatalogContext;
 
 /// Logical rules that change nothing in a query of one table without subqueries.
@@ -79,6 +79,7 @@ impl States {
                 physical.retain(|rule| !PHYSICAL_FOR_SEVERAL_TABLES.contains(&rule.name()));
             }
             physical.insert(0, Arc::new(pushdown::Pushdowns));
+            physical.push(Arc::new(merges::WholeMerges));
             let mut state = SessionStateBuilder::new()
                 .with_config(config)
                 .with_runtime_env(Arc::clone(&runtime))
