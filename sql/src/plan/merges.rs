@@ -38,10 +38,14 @@ impl PhysicalOptimizerRule for WholeMerges {
     }
 }
 
-/// The longest order of the partitions that begins with the merge's own, if it is longer.
+/// The longest order of the partitions that begins with the merge's own, if it is longer. Columns that are equal in every
+/// row, and constants, make no difference.
 fn whole(merge: &SortPreservingMergeExec) -> Option<LexOrdering> {
-    let own = merge.expr();
-    let orders = merge.input().properties().eq_properties.oeq_class();
-    let begins = |order: &&LexOrdering| order.len() > own.len() && order.iter().zip(own.iter()).all(|(a, b)| a == b);
+    let mut input = merge.input().properties().eq_properties.clone();
+    input.clear_per_partition_constants();
+    let own = input.normalize_sort_exprs(merge.expr().iter().cloned());
+    let own: Vec<_> = own.iter().flat_map(|order| order.iter()).collect();
+    let orders = input.normalized_oeq_class();
+    let begins = |order: &&LexOrdering| order.len() > own.len() && order.iter().zip(&own).all(|(a, b)| a == *b);
     orders.iter().filter(begins).max_by_key(|order| order.len()).cloned()
 }
