@@ -180,6 +180,10 @@ fn call(function: &Function, expr: &Expr, scope: &Scope) -> Result<Option<Expr>>
             let [min, max] = ends;
             Some(build::call("__elapsed", vec![min, max, unit]))
         }
+        ("top" | "bottom" | "diff", _) if function.filter.is_some() || function.over.is_some() => {
+            let error = error!(FeatureNotSupported, "{name} takes neither FILTER nor OVER");
+            return Err(placed(error.with_hint("use WHERE and PARTITION BY"), expr));
+        }
         ("match" | "nmatch", 2) => {
             let mut args = args.into_iter();
             let (left, right) = (args.next().expect("two"), args.next().expect("two"));
