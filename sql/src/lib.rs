@@ -15,6 +15,7 @@ pub mod functions;
 pub mod insert;
 pub mod literal;
 pub mod lower;
+pub mod numeric;
 pub mod parser;
 pub mod pgtype;
 pub mod pgvalue;

@@ -65,6 +65,10 @@ pub fn show(show: &Show, context: &CatalogContext) -> Result<Option<String>> {
                  FROM information_schema.ins_vnodes WHERE db_name = {db} GROUP BY vgroup_id) AS v"
             )
         }
+        Show::Thing(thing) if thing == "views" => {
+            let db = quote_literal(&known(context, &context.database)?);
+            format!("SELECT view_name FROM information_schema.ins_views WHERE db_name = {db} ORDER BY view_name")
+        }
         Show::Thing(thing) => thing_query(thing)?,
         Show::CreateTable(_) | Show::CreateDatabase(_) | Show::CreateView(_) => return Ok(None),
     }))
@@ -108,7 +112,6 @@ fn thing_query(thing: &str) -> Result<String> {
         "dnodes" | "mnodes" | "vnodes" | "users" | "cluster" | "qnodes" | "snodes" | "arbgroups" | "topics"
         | "subscriptions" | "streams" | "indexes" | "compacts" | "vgroups" => format!("information_schema.ins_{thing}"),
         "functions" => return Ok("SELECT name FROM information_schema.ins_functions".into()),
-        "views" => return Ok("SELECT view_name FROM information_schema.ins_views ORDER BY view_name".into()),
         "user privileges" => "information_schema.ins_user_privileges".into(),
         "variables" | "cluster variables" => "information_schema.ins_configs".into(),
         "local variables" => {

@@ -2,7 +2,8 @@
 
 use sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments,
-    Ident, ObjectName, Query, SetExpr, Value, ValueWithSpan, Values,
+    Ident, ObjectName, Query, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, Value,
+    ValueWithSpan, Values,
 };
 use sqlparser::tokenizer::Span;
 
@@ -92,6 +93,18 @@ pub(super) fn arguments(function: &Function) -> Option<Vec<&Expr>> {
         _ => None,
     });
     Some(exprs.collect())
+}
+
+/// `SELECT item FROM (rows) AS _rows(columns) [WHERE condition]`.
+pub(super) fn over_rows(item: SelectItem, rows: Query, columns: Vec<Ident>, condition: Option<Expr>) -> Query {
+    let columns = columns.into_iter().map(|name| TableAliasColumnDef { name, data_type: None }).collect();
+    let alias = TableAlias { explicit: true, name: Ident::with_quote('"', "_rows"), columns, at: None };
+    let relation = TableFactor::Derived { lateral: false, subquery: Box::new(rows), alias: Some(alias), sample: None };
+    let mut select = crate::lower::build::empty_select();
+    select.projection = vec![item];
+    select.from = vec![TableWithJoins { relation, joins: Vec::new() }];
+    select.selection = condition;
+    query(SetExpr::Select(Box::new(select)))
 }
 
 /// A query of this body and nothing else.

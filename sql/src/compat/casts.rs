@@ -1,6 +1,6 @@
 //! Casts to types that DataFusion does not know: `name`, `"char"`, `oid`, `regclass` and its kin, arrays of them.
 
-use sqlparser::ast::{self, ArrayElemTypeDef, DataType, Expr};
+use sqlparser::ast::{ArrayElemTypeDef, CharacterLength, DataType, ExactNumberInfo, Expr};
 
 use super::build::{call, is_placeholder, literal, take};
 use super::system_name;
@@ -10,11 +10,20 @@ pub(super) fn rewrite(inner: &mut Expr, data_type: &mut DataType) -> Option<Expr
     if let DataType::Array(ArrayElemTypeDef::SquareBracket(element, size)) = data_type {
         return array(inner, element, *size);
     }
-    if matches!(data_type, DataType::Bytea)
-        && let Some(written) = literal(inner)
-        && let Some(hex) = bytea_hex(written)
+    if let Some((precision, scale)) = numeric(data_type) {
+        // A parameter gets its type by the cast.
+        if is_placeholder(inner) && precision.is_none() {
+            *data_type = DataType::Numeric(ExactNumberInfo::None);
+            return None;
+        }
+        let modifier = [precision, scale].into_iter().flatten().map(super::build::number);
+        return Some(call("pg_numeric", std::iter::once(take(inner)).chain(modifier).collect()));
+    }
+    if let Some((function, length)) = text_like(data_type)
+        && !is_placeholder(inner)
     {
-        return Some(Expr::Value(ast::Value::HexStringLiteral(hex).with_empty_span()));
+        let length = length.map(|length| super::build::number(i64::try_from(length).unwrap_or(i64::MAX)));
+        return Some(call(function, std::iter::once(take(inner)).chain(length).collect()));
     }
     let name = type_name(data_type)?;
     let function = match name.as_str() {
@@ -31,6 +40,17 @@ pub(super) fn rewrite(inner: &mut Expr, data_type: &mut DataType) -> Option<Expr
         }
     };
     Some(call(function, vec![take(inner)]))
+}
+
+/// Precision and scale of numeric and its other names.
+fn numeric(data_type: &DataType) -> Option<(Option<i64>, Option<i64>)> {
+    let (DataType::Numeric(info) | DataType::Decimal(info) | DataType::Dec(info)) = data_type else { return None };
+    let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    Some(match *info {
+        ExactNumberInfo::None => (None, None),
+        ExactNumberInfo::Precision(precision) => (Some(whole(precision)), None),
+        ExactNumberInfo::PrecisionAndScale(precision, scale) => (Some(whole(precision)), Some(scale)),
+    })
 }
 
 /// The name of a type without length, lower case, without PostgreSQL's schema.
@@ -53,7 +73,9 @@ fn builtin(name: &str) -> Option<DataType> {
         "float4" | "real" => DataType::Real,
         "float8" => DataType::DoublePrecision,
         "bool" | "boolean" => DataType::Boolean,
-        "json" | "jsonb" | "uuid" => DataType::Text,
+        "json" => DataType::JSON,
+        "jsonb" => DataType::JSONB,
+        "uuid" => DataType::Uuid,
         "date" => DataType::Date,
         "bytea" => DataType::Bytea,
         _ => return None,
@@ -75,6 +97,24 @@ fn text(inner: &mut Expr, data_type: &mut DataType) -> Option<Expr> {
         return None;
     }
     Some(call("pg_text", vec![take(inner)]))
+}
+
+/// The function that casts to a type that is text with a length or with a form of its own.
+fn text_like(data_type: &DataType) -> Option<(&'static str, Option<u64>)> {
+    let length = |of: &Option<CharacterLength>| match of {
+        Some(CharacterLength::IntegerLength { length, .. }) => Some(*length),
+        _ => None,
+    };
+    Some(match data_type {
+        DataType::Varchar(of) | DataType::CharacterVarying(of) | DataType::CharVarying(of) | DataType::Nvarchar(of) => {
+            ("pg_varchar", length(of))
+        }
+        DataType::Char(of) | DataType::Character(of) => ("pg_bpchar", length(of).or(Some(1))),
+        DataType::JSON => ("pg_json", None),
+        DataType::JSONB => ("pg_jsonb", None),
+        DataType::Uuid => ("pg_uuid", None),
+        _ => return None,
+    })
 }
 
 fn array(inner: &mut Expr, element: &mut Box<DataType>, _size: Option<u64>) -> Option<Expr> {
@@ -100,27 +140,4 @@ pub(super) fn element_type(data_type: &DataType) -> Option<&DataType> {
         DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)) => Some(element),
         _ => None,
     }
-}
-
-/// The bytes that a literal of type bytea means, in hexadecimal: `\\x…`, or text with `\\\\` and `\\ooo`.
-fn bytea_hex(written: &str) -> Option<String> {
-    if let Some(hex) = written.strip_prefix("\\x") {
-        let digits: String = hex.chars().filter(|c| !c.is_whitespace()).collect();
-        return (digits.len().is_multiple_of(2) && digits.chars().all(|c| c.is_ascii_hexdigit())).then_some(digits);
-    }
-    let mut hex = String::with_capacity(written.len() * 2);
-    let mut rest = written.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        let (value, after) = match (byte, after) {
-            (b'\\', [b'\\', after @ ..]) => (b'\\', after),
-            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) => {
-                ((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'), after)
-            }
-            (b'\\', _) => return None,
-            (byte, after) => (*byte, after),
-        };
-        hex.push_str(&format!("{value:02x}"));
-        rest = after;
-    }
-    Some(hex)
 }

@@ -4,13 +4,14 @@
 use std::collections::HashSet;
 
 use sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, Ident, ObjectName, SelectItem, Subscript,
-    UnaryOperator, Value,
+    AccessExpr, BinaryOperator, CastKind, DataType, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArguments, Ident, ObjectName, OrderByExpr, OrderByOptions, SelectItem, Subscript,
+    UnaryOperator, Value, ValueWithSpan, Values,
 };
 
 use super::build::{arguments, call, literal, number, take, text};
 use super::{casts, system_name, times};
-use crate::functions::pg::parse_array;
+use crate::functions::pg::{given, parse_array};
 
 /// Rewrites one expression whose parts are rewritten already.
 pub(super) fn rewrite(expr: &mut Expr) {
@@ -20,10 +21,23 @@ pub(super) fn rewrite(expr: &mut Expr) {
             if matches!(op, BinaryOperator::Eq | BinaryOperator::NotEq) {
                 flag(left, right);
             }
-            None
+            operator_function(op).map(|function| call(function, vec![take(left), take(right)]))
+        }
+        Expr::SimilarTo { negated, expr: inner, pattern, escape_char } => {
+            let escape = escape_char.take().map(Expr::Value);
+            let args = [take(inner), take(pattern)].into_iter().chain(escape).collect();
+            let matches = call("pg_similar", args);
+            Some(if *negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(matches) } } else { matches })
         }
         Expr::Collate { expr: inner, .. } => Some(take(inner)),
-        Expr::Function(function) if is_ranking(function) => Some(bigint(take(expr))),
+        Expr::Function(function) if ranking(function).is_some() => {
+            ranking(function).map(|data_type| as_type(take(expr), data_type))
+        }
+        Expr::Function(function)
+            if matches!(system_name(&function.name).as_deref(), Some("array_position" | "array_ndims")) =>
+        {
+            Some(as_type(take(expr), DataType::Int(None)))
+        }
         Expr::Cast { expr: inner, data_type, kind: CastKind::Cast | CastKind::DoubleColon, .. } => {
             let cast = casts::rewrite(inner, data_type);
             cast.or_else(|| array_literal(inner, data_type)).or_else(|| times::cast(inner, data_type))
@@ -33,33 +47,59 @@ pub(super) fn rewrite(expr: &mut Expr) {
         Expr::AnyOp { left, compare_op, right, .. } => each(left, compare_op, right, BinaryOperator::Or),
         Expr::AllOp { left, compare_op, right } => each(left, compare_op, right, BinaryOperator::And),
         Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
-            if let Some(of) = escape_char.take() {
-                match &of.value {
-                    Value::SingleQuotedString(c) if c == "\\" => {}
-                    Value::SingleQuotedString(_) => {
-                        **pattern = call("pg_like_escape", vec![take(pattern), Expr::Value(of)]);
-                    }
-                    _ => *escape_char = Some(of),
-                }
-            }
+            like_escape(pattern, escape_char);
             None
         }
         Expr::CompoundFieldAccess { root, access_chain } => access(root, access_chain),
         Expr::Function(function) => self::function(function),
         Expr::Extract { field, expr: inner, .. } => {
-            Some(call("date_part", vec![text(&field.to_string().to_lowercase()), take(inner)]))
+            Some(call("pg_extract", vec![text(&field.to_string().to_lowercase()), take(inner)]))
         }
         Expr::AtTimeZone { timestamp, time_zone } => Some(call("timezone", vec![take(time_zone), take(timestamp)])),
         Expr::Interval(interval) => {
             times::interval(interval);
             None
         }
-        Expr::TypedString(typed) => times::typed(typed),
+        Expr::UnaryOp { op, expr: inner } => unary(*op, inner),
+        Expr::TypedString(typed) => times::typed(typed).or_else(|| {
+            // `uuid '…'` is a cast of a literal.
+            let mut inner = Expr::Value(typed.value.clone());
+            casts::rewrite(&mut inner, &mut typed.data_type.clone())
+        }),
         Expr::Identifier(ident) => bare(ident),
+        Expr::Value(of) => match &of.value {
+            Value::Number(digits, _) => huge(digits),
+            _ => None,
+        },
         _ => None,
     };
     if let Some(new) = new {
         *expr = new;
+    }
+}
+
+/// Operators before an operand that DataFusion lacks.
+fn unary(op: UnaryOperator, inner: &mut Expr) -> Option<Expr> {
+    match (op, &*inner) {
+        (UnaryOperator::PGAbs, _) => Some(call("abs", vec![take(inner)])),
+        (UnaryOperator::BitwiseNot, _) => {
+            let right = Box::new(Expr::Nested(Box::new(take(inner))));
+            let less_one = Box::new(Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(number(1)) });
+            Some(Expr::Nested(Box::new(Expr::BinaryOp { left: less_one, op: BinaryOperator::Minus, right })))
+        }
+        // DataFusion would put the minus before the first number only.
+        (UnaryOperator::Minus, Expr::Interval(interval)) => times::negated(interval).map(Expr::Interval),
+        _ => None,
+    }
+}
+
+/// `LIKE pattern ESCAPE 'c'` as the pattern with a backslash in its place.
+fn like_escape(pattern: &mut Expr, escape: &mut Option<ValueWithSpan>) {
+    let Some(of) = escape.take() else { return };
+    match &of.value {
+        Value::SingleQuotedString(c) if c == "\\" => {}
+        Value::SingleQuotedString(_) => *pattern = call("pg_like_escape", vec![take(pattern), Expr::Value(of)]),
+        _ => *escape = Some(of),
     }
 }
 
@@ -81,6 +121,35 @@ fn flag(left: &Expr, right: &mut Expr) {
         _ => return,
     };
     *right = super::build::boolean(value);
+}
+
+/// A number with more digits than a numeric has here, as a double.
+fn huge(digits: &str) -> Option<Expr> {
+    const DIGITS_MAX: i64 = 70;
+    let (mantissa, exponent) = digits.split_once(['e', 'E']).unwrap_or((digits, "0"));
+    let exponent: i64 = exponent.parse().unwrap_or(i64::MAX);
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let count = |of: &str| i64::try_from(of.len()).unwrap_or(i64::MAX);
+    let whole = count(whole).saturating_add(exponent).max(0);
+    let scale = count(fraction).saturating_sub(exponent).max(0);
+    (whole.saturating_add(scale) > DIGITS_MAX).then(|| Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(text(digits)),
+        data_type: DataType::DoublePrecision,
+        array: false,
+        format: None,
+    })
+}
+
+/// The function that an operator is.
+fn operator_function(op: &BinaryOperator) -> Option<&'static str> {
+    match op {
+        BinaryOperator::HashArrow => Some("pg_json_path"),
+        BinaryOperator::HashLongArrow => Some("pg_json_path_text"),
+        BinaryOperator::PGOverlap => Some("array_has_any"),
+        BinaryOperator::PGStartsWith => Some("starts_with"),
+        _ => None,
+    }
 }
 
 /// `OPERATOR(pg_catalog.~)`: the operator itself.
@@ -208,6 +277,22 @@ fn function(function: &mut Function) -> Option<Expr> {
         "generate_subscripts" => Some(call("unnest", vec![call("pg_subscripts", vec![args()?.swap_remove(0)])])),
         "_pg_expandarray" => unnest("pg_expandarray"),
         "generate_series" => Some(super::series::unnested(args()?)),
+        "variance" | "every" | "gen_random_uuid" => {
+            let other = match name.as_str() {
+                "variance" => "var_samp",
+                "every" => "bool_and",
+                _ => "uuid",
+            };
+            function.name = ObjectName::from(vec![Ident::new(other)]);
+            None
+        }
+        // DataFusion's take the first one only.
+        "array_remove" => Some(call("array_remove_all", args()?)),
+        "array_replace" => Some(call("array_replace_all", args()?)),
+        "string_agg" | "array_agg" => {
+            sorted_distinct(function);
+            None
+        }
         "mod" => {
             let [left, right] = args()?.try_into().ok()?;
             let [left, right] = [left, right].map(|side| Box::new(Expr::Nested(Box::new(side))));
@@ -215,6 +300,18 @@ fn function(function: &mut Function) -> Option<Expr> {
         }
         _ => None,
     }
+}
+
+/// `array_agg(DISTINCT x)` comes sorted from PostgreSQL.
+fn sorted_distinct(function: &mut Function) {
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    if list.duplicate_treatment != Some(DuplicateTreatment::Distinct) || !list.clauses.is_empty() {
+        return;
+    }
+    let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(first))) = list.args.first() else { return };
+    let options = OrderByOptions { asc: Some(true), nulls_first: None };
+    let by = OrderByExpr { expr: first.clone(), options, with_fill: None };
+    list.clauses.push(FunctionArgumentClause::OrderBy(vec![by]));
 }
 
 /// Words that are functions without parentheses.
@@ -249,18 +346,47 @@ pub(super) fn tell_apart(items: &mut [SelectItem]) {
     }
 }
 
-/// Window functions that count: unsigned in DataFusion, bigint in PostgreSQL.
-fn is_ranking(function: &Function) -> bool {
-    const NAMES: [&str; 4] = ["row_number", "rank", "dense_rank", "ntile"];
-    function.over.is_some() && system_name(&function.name).is_some_and(|name| NAMES.contains(&name.as_str()))
+/// Marks what is written in VALUES: DataFusion casts the rows of a column to a common type of its own, which must be undone.
+/// A column of one kind of literal needs no mark; one whose kinds differ has no type until all of them are known.
+pub(super) fn mark_values(values: &mut Values) {
+    let kind = |expr: &Expr| match expr {
+        Expr::Value(of) => match &of.value {
+            Value::Number(digits, _) if digits.bytes().all(|c| c.is_ascii_digit()) && digits.len() < 10 => 'i',
+            Value::Number(..) => 'n',
+            Value::SingleQuotedString(_) => 't',
+            Value::Boolean(_) => 'b',
+            Value::Null => '-',
+            _ => '?',
+        },
+        _ => '*',
+    };
+    let width = values.rows.first().map_or(0, |row| row.content.len());
+    for at in 0..width {
+        let kinds: HashSet<char> =
+            values.rows.iter().filter_map(|row| row.content.get(at)).map(kind).filter(|kind| *kind != '-').collect();
+        let plain = kinds.len() <= 1 && !kinds.contains(&'*') && !kinds.contains(&'n');
+        if plain {
+            continue;
+        }
+        let own = kinds.len() <= 1;
+        for expr in values.rows.iter_mut().filter_map(|row| row.content.get_mut(at)) {
+            let inner = take(expr);
+            let args = if own { vec![inner] } else { vec![inner, number(0)] };
+            *expr = call(given::NAME, args);
+        }
+    }
 }
 
-fn bigint(expr: Expr) -> Expr {
-    Expr::Cast {
-        kind: CastKind::Cast,
-        expr: Box::new(expr),
-        data_type: DataType::BigInt(None),
-        array: false,
-        format: None,
+/// The type of window functions that count, which are unsigned in DataFusion.
+fn ranking(function: &Function) -> Option<DataType> {
+    function.over.as_ref()?;
+    match system_name(&function.name)?.as_str() {
+        "row_number" | "rank" | "dense_rank" => Some(DataType::BigInt(None)),
+        "ntile" => Some(DataType::Int(None)),
+        _ => None,
     }
+}
+
+fn as_type(expr: Expr, data_type: DataType) -> Expr {
+    Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }
 }

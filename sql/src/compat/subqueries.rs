@@ -44,6 +44,8 @@ pub(super) fn blank_if_empty(select: &mut Select) {
                 *expr = null_of(DataType::Text);
             }
         }
+        // Said once more, so that nothing is planned of it: its NULLs would count as sorted.
+        select.selection = Some(super::build::boolean(false));
     }
 }
 
@@ -228,7 +230,7 @@ pub(super) fn rewrite(expr: &mut Expr) {
     }
 }
 
-/// `EXISTS (…)` among the results of a SELECT, which DataFusion knows only as a condition: a count.
+/// `EXISTS (…)` and `x IN (SELECT …)` among the results of a SELECT, which DataFusion knows only as conditions: counts.
 pub(super) fn exists_as_values(items: &mut [SelectItem]) {
     struct Values(u32);
     impl VisitorMut for Values {
@@ -242,10 +244,13 @@ pub(super) fn exists_as_values(items: &mut [SelectItem]) {
             ControlFlow::Continue(())
         }
         fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-            if let (0, Expr::Exists { subquery, negated }) = (self.0, &mut *expr)
-                && let Some(counted) = counted(subquery, *negated)
-            {
-                *expr = counted;
+            let new = match (self.0, &mut *expr) {
+                (0, Expr::Exists { subquery, negated }) => Some(counted(subquery, *negated)),
+                (0, Expr::InSubquery { expr: value, subquery, negated }) => Some(among(value, subquery, *negated)),
+                _ => None,
+            };
+            if let Some(new) = new {
+                *expr = new;
             }
             ControlFlow::Continue(())
         }
@@ -257,22 +262,64 @@ pub(super) fn exists_as_values(items: &mut [SelectItem]) {
     }
 }
 
-/// `(SELECT count(*) > 0 FROM …)` of `EXISTS (SELECT … FROM …)`; None if rows are not those of FROM and WHERE.
-fn counted(query: &mut Query, negated: bool) -> Option<Expr> {
-    if query.with.is_some() || query.limit_clause.is_some() || query.fetch.is_some() {
-        return None;
-    }
-    let select = select_of(query)?;
-    let plain = GroupByExpr::Expressions(Vec::new(), Vec::new());
-    if is_grouped(select) || select.group_by != plain || select.having.is_some() {
-        return None;
-    }
+/// `(SELECT count(*) > 0 FROM …)` of `EXISTS (SELECT … FROM …)`.
+fn counted(query: &mut Query, negated: bool) -> Expr {
     let op = if negated { BinaryOperator::Eq } else { BinaryOperator::Gt };
     let count = call("count", vec![super::build::number(1)]);
     let any = Expr::BinaryOp { left: Box::new(count), op, right: Box::new(super::build::number(0)) };
-    select.projection = vec![SelectItem::UnnamedExpr(any)];
-    query.order_by = None;
-    Some(Expr::Subquery(Box::new(std::mem::replace(query, nothing()))))
+    let item = SelectItem::UnnamedExpr(any);
+    if is_plain(query)
+        && let Some(select) = select_of(query)
+    {
+        select.projection = vec![item];
+        query.order_by = None;
+        return Expr::Subquery(Box::new(std::mem::replace(query, nothing())));
+    }
+    let rows = std::mem::replace(query, nothing());
+    Expr::Subquery(Box::new(super::build::over_rows(item, rows, Vec::new(), None)))
+}
+
+/// Whether the rows of a query are those of its FROM and WHERE.
+fn is_plain(query: &mut Query) -> bool {
+    if query.with.is_some() || query.limit_clause.is_some() || query.fetch.is_some() {
+        return false;
+    }
+    let plain = GroupByExpr::Expressions(Vec::new(), Vec::new());
+    select_of(query).is_some_and(|select| !is_grouped(select) && select.group_by == plain && select.having.is_none())
+}
+
+/// `x IN (SELECT c FROM q)` as counts of the rows: of those equal to x, of all, of those that are null.
+fn among(value: &Expr, query: &mut Query, negated: bool) -> Expr {
+    const COLUMN: &str = "_in";
+    let query = std::mem::replace(query, nothing());
+    let column = || Expr::Identifier(Ident::with_quote('"', COLUMN));
+    let value = || Expr::Nested(Box::new(value.clone()));
+    let count = |condition: Option<Expr>| {
+        let item = SelectItem::UnnamedExpr(call("count", vec![super::build::number(1)]));
+        let columns = vec![Ident::with_quote('"', COLUMN)];
+        let counted = super::build::over_rows(item, query.clone(), columns, condition);
+        call("coalesce", vec![Expr::Subquery(Box::new(counted)), super::build::number(0)])
+    };
+    let compared = |left: Expr, op: BinaryOperator, right: Expr| Expr::BinaryOp {
+        left: Box::new(left),
+        op,
+        right: Box::new(right),
+    };
+    let some = |condition| compared(count(Some(condition)), BinaryOperator::Gt, super::build::number(0));
+    let equal = some(compared(column(), BinaryOperator::Eq, value()));
+    let empty = compared(count(None), BinaryOperator::Eq, super::build::number(0));
+    let null_among = some(Expr::IsNull(Box::new(column())));
+    let unknown = compared(Expr::IsNull(Box::new(value())), BinaryOperator::Or, null_among);
+    let arm = |condition, result| CaseWhen { condition, result };
+    let truth = super::build::boolean;
+    let conditions = vec![arm(equal, truth(!negated)), arm(empty, truth(negated)), arm(unknown, null())];
+    Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions,
+        else_result: Some(Box::new(truth(negated))),
+    }
 }
 
 fn select_of(query: &mut Query) -> Option<&mut Select> {

@@ -60,6 +60,12 @@ pub(crate) fn checked(left: &Expr, operator: Operator, right: &Expr, types: [&Da
     Some(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(function), arguments)))
 }
 
+/// The operator that a call of one of this file's functions stands in for.
+pub(crate) fn operator_of(call: &ScalarFunction) -> Option<Operator> {
+    let inner = call.func.inner().as_ref() as &dyn std::any::Any;
+    inner.downcast_ref::<Checked>().map(|checked| checked.operator)
+}
+
 /// A literal that fits is int4, as in PostgreSQL.
 fn narrow(expr: &Expr) -> Expr {
     match expr {

@@ -6,7 +6,7 @@
 //!
 //! Pure: depends on the query, the resolved names and the [`PlanContext`].
 
-mod build;
+pub(crate) mod build;
 mod edges;
 mod group;
 mod json;
@@ -15,6 +15,7 @@ mod range;
 mod rows;
 mod scope;
 mod select;
+pub(crate) mod sets;
 mod walk;
 mod window;
 
@@ -23,7 +24,7 @@ use std::sync::Arc;
 
 use datafusion::datasource::TableProvider;
 use model::{DataPlane, Result, error, fail};
-use sqlparser::ast::{Cte, Ident, Query, Select, SetExpr, SetOperator, TableAlias};
+use sqlparser::ast::{Cte, Ident, Query, Select, SetExpr, SetOperator, SetQuantifier, TableAlias};
 
 use crate::catalogs::CatalogContext;
 use crate::plan::PlanContext;
@@ -138,24 +139,44 @@ impl Lowering<'_> {
     fn query(&mut self, query: &mut Query, outer: &Env) -> Result<Vec<Out>> {
         let mut env = outer.clone();
         if let Some(with) = &mut query.with {
+            for (at, cte) in with.cte_tables.iter().enumerate() {
+                let name = folded(&cte.alias.name);
+                if with.cte_tables[..at].iter().any(|before| folded(&before.alias.name) == name) {
+                    let error = error!(DuplicateAlias, "WITH query name \"{name}\" specified more than once");
+                    return Err(walk::placed(error, &sqlparser::ast::Expr::Identifier(cte.alias.name.clone())));
+                }
+            }
             for cte in &mut with.cte_tables {
                 let outs = self.cte(cte, with.recursive, &env)?;
                 env.ctes.push((folded(&cte.alias.name), outs));
             }
         }
+        sets::check_limit(&mut query.limit_clause)?;
         if let SetExpr::Select(select) = query.body.as_mut() {
             return self.select(select, &mut query.order_by, &mut query.limit_clause, &env);
         }
-        self.body(&mut query.body, &env)
+        let set = matches!(query.body.as_ref(), SetExpr::SetOperation { .. });
+        let outs = self.body(&mut query.body, &env)?;
+        if set {
+            sets::check_order(&query.order_by, &outs)?;
+        }
+        Ok(outs)
     }
 
     fn body(&mut self, body: &mut SetExpr, env: &Env) -> Result<Vec<Out>> {
         match body {
             SetExpr::Select(select) => self.select(select, &mut None, &mut None, env),
             SetExpr::Query(query) => self.query(query, env),
-            SetExpr::SetOperation { left, right, .. } => {
+            SetExpr::SetOperation { op, set_quantifier, left, right } => {
                 let outs = self.body(left, env)?;
-                self.body(right, env)?;
+                let others = self.body(right, env)?;
+                sets::check_width(*op, &outs, &others, right)?;
+                let all = *set_quantifier == SetQuantifier::All;
+                if matches!(op, SetOperator::Intersect | SetOperator::Except) {
+                    let op = *op;
+                    let [left, right] = [left, right].map(|side| std::mem::replace(side.as_mut(), nothing()));
+                    *body = sets::as_groups(op, all, left, right, &outs);
+                }
                 Ok(outs)
             }
             SetExpr::Values(values) => {
@@ -210,6 +231,11 @@ impl Lowering<'_> {
     }
 }
 
+/// What stands in for a body that was taken out of the tree.
+fn nothing() -> SetExpr {
+    SetExpr::Select(Box::new(build::empty_select()))
+}
+
 fn is_recursive(query: &Query) -> bool {
     matches!(query.body.as_ref(), SetExpr::SetOperation { op: SetOperator::Union, .. })
 }
@@ -238,7 +264,7 @@ fn item_of(qualifier: String, outs: &[Out]) -> Item {
         time: out.time,
         starred: true,
     });
-    Item { qualifier, database: None, columns: columns.collect(), relation: None }
+    Item { qualifier, database: None, columns: columns.collect(), relation: None, oid: None }
 }
 
 /// Whether a SELECT has GROUP BY.

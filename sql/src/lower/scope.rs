@@ -10,9 +10,14 @@ use sqlparser::ast::{
 };
 
 use super::{Env, Lowering, build, item_of, renamed};
+use crate::catalogs::relations;
 use crate::parser::markers::position_of;
+use crate::plan::error::shown;
 use crate::plan::names::{Resolved, folded, parts_of};
 use crate::plan::table::{RelationTable, TableOrigin};
+
+/// Words that are no names of tables unless they are quoted: the stock grammar takes them for such.
+const NEVER_NAMES: [&str; 8] = ["from", "where", "select", "group", "order", "having", "limit", "union"];
 
 /// What a column is to TDengine's clauses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +53,8 @@ pub(super) struct Item {
     pub(super) columns: Vec<Column>,
     /// The relation, if it is one of ours; a child is its super table.
     pub(super) relation: Option<Source>,
+    /// What `tableoid` is, of tables.
+    pub(super) oid: Option<u32>,
 }
 
 /// Which of our tables an [`Item`] is.
@@ -74,12 +81,30 @@ impl Item {
     }
 }
 
+/// A column that USING or NATURAL made of one of each side.
+#[derive(Clone, Debug)]
+pub(super) struct Merged {
+    pub(super) name: String,
+    /// What it is: the side that has every row, or either.
+    pub(super) value: Expr,
+    /// The tables whose columns it stands for.
+    members: Vec<String>,
+}
+
 /// All tables of a FROM.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scope {
     pub(super) items: Vec<Item>,
     /// Columns that USING or NATURAL made one.
-    pub(super) merged: Vec<String>,
+    pub(super) merged: Vec<Merged>,
+}
+
+/// How many columns a name can mean, and what it stands for if that is a merged one.
+enum Meaning<'s> {
+    Nothing,
+    Column,
+    Merged(&'s Merged),
+    Several,
 }
 
 impl Scope {
@@ -121,6 +146,79 @@ impl Scope {
         }
     }
 
+    /// What a bare name means among the tables from `from` on; merged columns count once.
+    fn meaning(&self, name: &str, from: usize) -> Meaning<'_> {
+        let merged: Vec<&Merged> = self.merged.iter().filter(|of| of.name == name).collect();
+        let apart = |item: &&Item| !merged.iter().any(|of| of.members.contains(&item.qualifier));
+        let own = |item: &Item| item.columns.iter().filter(|column| shown(&column.name) == name).count();
+        let others: usize = self.items[from..].iter().filter(apart).map(own).sum();
+        match (merged.as_slice(), others) {
+            ([], 0) => Meaning::Nothing,
+            ([], 1) => Meaning::Column,
+            ([one], 0) => Meaning::Merged(one),
+            _ => Meaning::Several,
+        }
+    }
+
+    /// The merged column that a bare name means.
+    ///
+    /// # Errors
+    ///
+    /// 42702 if it can mean several columns.
+    pub(super) fn merged_column(&self, name: &str, at: &Expr) -> Result<Option<Expr>> {
+        match self.meaning(name, 0) {
+            Meaning::Merged(merged) => Ok(Some(merged.value.clone())),
+            Meaning::Several => Err(super::walk::placed(ambiguous(name), at)),
+            Meaning::Nothing | Meaning::Column => Ok(None),
+        }
+    }
+
+    /// 42702 for a column that its table has twice.
+    pub(super) fn check_qualified(&self, table: &str, name: &str, at: &Expr) -> Result<()> {
+        let twins = |item: &Item| item.columns.iter().filter(|column| shown(&column.name) == name).count();
+        match self.item(table) {
+            Some(item) if twins(item) > 1 => Err(super::walk::placed(ambiguous(name), at)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes one column of those that both sides of a join call `name`; the right side is the tables from `before` on.
+    fn merge(&mut self, name: &str, before: usize, join: &JoinOperator) -> Result<()> {
+        let left = Self { items: self.items[..before].to_vec(), merged: self.merged.clone() };
+        let missing = |side: &str| {
+            error!(UndefinedColumn, "column \"{name}\" specified in USING clause does not exist in {side} table")
+        };
+        let twice = |side: &str| {
+            error!(AmbiguousColumn, "common column name \"{name}\" appears more than once in {side} table")
+        };
+        let has = |item: &&Item| item.column(name).is_some();
+        let (left_value, mut members) = match left.meaning(name, 0) {
+            Meaning::Nothing => return Err(missing("left")),
+            Meaning::Several => return Err(twice("left")),
+            Meaning::Merged(merged) => (merged.value.clone(), merged.members.clone()),
+            Meaning::Column => match left.items.iter().find(has) {
+                Some(item) => (build::qualified(&item.qualifier, name), vec![item.qualifier.clone()]),
+                None => return Err(missing("left")),
+            },
+        };
+        let right: Vec<&Item> = self.items[before..].iter().filter(has).collect();
+        let right = match right.as_slice() {
+            [] => return Err(missing("right")),
+            [item] => item.qualifier.clone(),
+            _ => return Err(twice("right")),
+        };
+        let right_value = build::qualified(&right, name);
+        let value = match join {
+            JoinOperator::Right(_) | JoinOperator::RightOuter(_) => right_value,
+            JoinOperator::FullOuter(_) => build::call("coalesce", vec![left_value, right_value]),
+            _ => left_value,
+        };
+        members.push(right);
+        self.merged.retain(|of| of.name != name || !of.members.iter().any(|member| members.contains(member)));
+        self.merged.push(Merged { name: name.to_owned(), value, members });
+        Ok(())
+    }
+
     pub(super) fn item(&self, qualifier: &str) -> Option<&Item> {
         self.items.iter().find(|item| item.qualifier == qualifier)
     }
@@ -135,11 +233,13 @@ impl Scope {
     pub(super) fn star(&self) -> Vec<(Expr, String)> {
         let joined = self.items.len() > 1;
         let mut all = Vec::new();
-        for name in &self.merged {
-            all.push((build::column(name), name.clone()));
+        for merged in &self.merged {
+            all.push((merged.value.clone(), merged.name.clone()));
         }
         for item in &self.items {
-            all.extend(self.star_of(item, joined).into_iter().filter(|(_, name)| !self.merged.contains(name)));
+            let apart =
+                |name: &str| !self.merged.iter().any(|of| of.name == name && of.members.contains(&item.qualifier));
+            all.extend(self.star_of(item, joined).into_iter().filter(|(_, name)| apart(name)));
         }
         all
     }
@@ -173,6 +273,7 @@ impl Lowering<'_> {
     }
 
     fn constraint(&mut self, join: &mut Join, env: &Env, scope: &mut Scope, before: usize) -> Result<()> {
+        let kind = join.join_operator.clone();
         let constraint = match &mut join.join_operator {
             JoinOperator::Join(c)
             | JoinOperator::Inner(c)
@@ -196,7 +297,9 @@ impl Lowering<'_> {
                 self.walk(condition, &copy, env)?;
             }
             JoinConstraint::Using(columns) => {
-                scope.merged.extend(columns.iter().filter_map(|name| parts_of(name).pop()));
+                for name in columns.iter() {
+                    scope.merge(&parts_of(name).pop().unwrap_or_default(), before, &kind)?;
+                }
             }
             JoinConstraint::Natural => {
                 // Hidden columns have the same names everywhere, so NATURAL is spelled out over the visible ones.
@@ -206,7 +309,9 @@ impl Lowering<'_> {
                 let shared: Vec<String> = shared.map(|column| column.name.clone()).collect();
                 let name = |name: &String| ObjectName(vec![ObjectNamePart::Identifier(build::ident(name))]);
                 *constraint = JoinConstraint::Using(shared.iter().map(name).collect());
-                scope.merged.extend(shared);
+                for name in &shared {
+                    scope.merge(name, before, &kind)?;
+                }
             }
             JoinConstraint::None => {}
         }
@@ -255,7 +360,7 @@ impl Lowering<'_> {
 
     fn push(&mut self, scope: &mut Scope, item: Item) -> Result<()> {
         if scope.item(&item.qualifier).is_some() {
-            fail!(DuplicateColumn, "table name \"{}\" specified more than once", item.qualifier);
+            fail!(DuplicateAlias, "table name \"{}\" specified more than once", item.qualifier);
         }
         scope.items.push(item);
         Ok(())
@@ -263,6 +368,14 @@ impl Lowering<'_> {
 
     fn table(&mut self, name: &ObjectName, alias: Option<TableAlias>, env: &Env) -> Result<(TableFactor, Item)> {
         let parts = parts_of(name);
+        if let [part] = name.0.as_slice()
+            && let Some(ident) = part.as_ident()
+            && ident.quote_style.is_none()
+            && NEVER_NAMES.iter().any(|word| ident.value.eq_ignore_ascii_case(word))
+        {
+            let error = error!(SyntaxError, "syntax error at or near \"{}\"", ident.value);
+            return Err(super::walk::placed(error, &Expr::Identifier(ident.clone())));
+        }
         let own = parts.last().cloned().unwrap_or_default();
         let qualifier = alias.as_ref().map_or_else(|| own.clone(), |alias| folded(&alias.name));
         if let [single] = parts.as_slice()
@@ -275,9 +388,13 @@ impl Lowering<'_> {
             let item = item_of(qualifier, &outs);
             return Ok((build::table(name.clone(), alias), item));
         }
-        let Some(resolved) = self.names.get(&env.database, &parts).cloned() else {
-            return Err(undefined_table(name, &parts));
-        };
+        let resolved = self.names.get(&env.database, &parts).cloned().or_else(|| {
+            // What a function in FROM was rewritten to is not among the names that were looked up.
+            let [schema, table] = parts.as_slice() else { return None };
+            let known = crate::plan::system::exists(schema, table);
+            known.then(|| Resolved::System(schema.clone(), table.clone()))
+        });
+        let Some(resolved) = resolved else { return Err(undefined_table(name, &parts)) };
         let mut alias = alias.unwrap_or_else(|| build::alias(&qualifier));
         match resolved {
             Resolved::View(database, view, query) => {
@@ -293,6 +410,7 @@ impl Lowering<'_> {
                 Ok((factor, item_of(qualifier, &outs)))
             }
             Resolved::System(schema, table) => {
+                let schema_name = schema.clone();
                 let provider = crate::plan::system::table(&schema, &table, self.catalogs)?;
                 let schema = provider.schema();
                 let columns = schema.fields().iter().map(|field| Column {
@@ -301,7 +419,8 @@ impl Lowering<'_> {
                     time: false,
                     starred: true,
                 });
-                let mut item = Item { qualifier, database: None, columns: columns.collect(), relation: None };
+                let oid = relations::find(&schema_name, &own).map(|of| of.oid);
+                let mut item = Item { qualifier, database: None, columns: columns.collect(), relation: None, oid };
                 alias_columns(&mut item, &mut alias)?;
                 let unique = self.unique(&own);
                 self.tables.insert(unique.clone(), provider);
@@ -354,7 +473,7 @@ impl Lowering<'_> {
         columns.push(Column { name: hidden.to_owned(), class: Class::Hidden, time: false, starred: false });
         let source = Source { kind: relation.kind, table: unique.clone(), child: child.is_some() };
         let database = Some(database.name.clone());
-        let mut item = Item { qualifier, database, columns, relation: Some(source) };
+        let mut item = Item { qualifier, database, columns, relation: Some(source), oid: Some(oid) };
         alias_columns(&mut item, &mut alias)?;
         Ok((named_table(&unique, alias), item))
     }
@@ -396,7 +515,12 @@ fn table_function(function: &str, alias: &mut Option<TableAlias>) -> Item {
         database: None,
         columns: alias.columns.iter().map(column).collect(),
         relation: None,
+        oid: None,
     }
+}
+
+fn ambiguous(name: &str) -> model::Error {
+    error!(AmbiguousColumn, "column reference \"{name}\" is ambiguous")
 }
 
 fn undefined_table(name: &ObjectName, parts: &[String]) -> model::Error {

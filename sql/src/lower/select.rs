@@ -2,10 +2,13 @@
 //!
 //! Start reading at [`Lowering::select`].
 
+use std::ops::ControlFlow;
+
 use model::{Result, error, fail};
 use sqlparser::ast::{
     BinaryOperator, DataType, Distinct, ExceptSelectItem, ExcludeSelectItem, Expr, Function, GroupByExpr, LimitClause,
-    OrderBy, OrderByKind, Select, SelectItem, SelectItemQualifiedWildcardKind, WildcardAdditionalOptions,
+    OrderBy, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, Visit, Visitor,
+    WildcardAdditionalOptions,
 };
 
 use super::naming::{self, Unique, name_of};
@@ -13,6 +16,7 @@ use super::scope::{Class, Scope};
 use super::walk::{self, WINDOW_COLUMNS, is_star, placed, plain_args};
 use super::{Env, Lowering, Out, build, has_group_by};
 use crate::parser::markers::{Markers, Windowing};
+use crate::plan::error::shown;
 use crate::plan::names::{folded, parts_of};
 
 /// One column of a SELECT list.
@@ -67,7 +71,8 @@ impl Lowering<'_> {
         for listed in &mut list {
             self.walk(&mut listed.expr, &scope, env)?;
         }
-        self.walk_clauses(&mut parts, &mut windowing, &scope, env)?;
+        check_clauses(&mut parts, list.len())?;
+        self.walk_clauses(&list, &mut parts, &mut windowing, &scope, env)?;
         self.tags_only(&list, &mut parts, &mut windowing, &scope)?;
         if let Some(outs) = self.rowwise(&mut list, &mut parts, &windowing, &scope)? {
             return Ok(outs);
@@ -112,6 +117,7 @@ impl Lowering<'_> {
 
     fn walk_clauses(
         &mut self,
+        list: &[Listed],
         parts: &mut Parts<'_>,
         windowing: &mut Windowing,
         scope: &Scope,
@@ -121,7 +127,9 @@ impl Lowering<'_> {
             self.walk(expr, scope, env)?;
         }
         for expr in parts.order_exprs() {
-            self.walk(expr, scope, env)?;
+            if !names_output(expr, list)? {
+                self.walk(expr, scope, env)?;
+            }
         }
         let select = &mut *parts.select;
         let optional = [&mut select.selection, &mut select.having, &mut select.qualify];
@@ -178,6 +186,83 @@ impl Lowering<'_> {
             _ => Ok(()),
         }
     }
+}
+
+/// Refuses what PostgreSQL refuses of clauses by their form alone.
+fn check_clauses(parts: &mut Parts<'_>, width: usize) -> Result<()> {
+    for expr in parts.order_exprs() {
+        check_position(expr, width, "ORDER BY")?;
+    }
+    if let GroupByExpr::Expressions(keys, _) = &parts.select.group_by {
+        for key in keys {
+            check_position(key, width, "GROUP BY")?;
+            if let Some(call) = super::group::aggregates_in(key).first() {
+                return Err(placed(error!(GroupingError, "aggregate functions are not allowed in GROUP BY"), call));
+            }
+            no_window(key, "GROUP BY")?;
+        }
+    }
+    if let Some(condition) = &parts.select.selection {
+        if let Some(call) = super::group::aggregates_in(condition).first() {
+            return Err(placed(error!(GroupingError, "aggregate functions are not allowed in WHERE"), call));
+        }
+        no_window(condition, "WHERE")?;
+    }
+    if let Some(condition) = &parts.select.having {
+        no_window(condition, "HAVING")?;
+    }
+    Ok(())
+}
+
+/// 42P10 for a number that is no position of the select list.
+pub(super) fn check_position(expr: &Expr, width: usize, clause: &str) -> Result<()> {
+    let Expr::Value(value) = expr else { return Ok(()) };
+    let sqlparser::ast::Value::Number(digits, _) = &value.value else { return Ok(()) };
+    match digits.parse::<usize>() {
+        Ok(n) if n >= 1 && n <= width => Ok(()),
+        Ok(n) => Err(placed(error!(InvalidColumnReference, "{clause} position {n} is not in select list"), expr)),
+        Err(_) => Err(placed(error!(SyntaxError, "non-integer constant in {clause}"), expr)),
+    }
+}
+
+/// 42P20 for a window function in a clause that is read before there are windows.
+fn no_window(expr: &Expr, clause: &str) -> Result<()> {
+    struct Windows(u32);
+    impl Visitor for Windows {
+        type Break = Expr;
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<Expr> {
+            self.0 += 1;
+            ControlFlow::Continue(())
+        }
+        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<Expr> {
+            self.0 -= 1;
+            ControlFlow::Continue(())
+        }
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Expr> {
+            match expr {
+                Expr::Function(function) if self.0 == 0 && function.over.is_some() => ControlFlow::Break(expr.clone()),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    match expr.visit(&mut Windows(0)) {
+        ControlFlow::Break(call) => {
+            Err(placed(error!(WindowingError, "window functions are not allowed in {clause}"), &call))
+        }
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+/// Whether an expression of ORDER BY is the name of an output, which goes before the columns of FROM.
+fn names_output(expr: &Expr, list: &[Listed]) -> Result<bool> {
+    let Expr::Identifier(ident) = expr else { return Ok(false) };
+    let name = folded(ident);
+    let mut named = list.iter().filter(|listed| shown(&listed.name) == name);
+    let Some(first) = named.next() else { return Ok(false) };
+    if named.any(|other| other.expr != first.expr) {
+        return Err(placed(error!(AmbiguousColumn, "ORDER BY \"{name}\" is ambiguous"), expr));
+    }
+    Ok(true)
 }
 
 fn refuse(windowing: &Windowing, grouped: bool) -> Result<()> {

@@ -71,15 +71,25 @@ impl VisitorMut for Walker<'_, '_> {
 /// What stands for `expr`, if something else does.
 fn replacement(expr: &Expr, scope: &Scope) -> Result<Option<Expr>> {
     match expr {
-        Expr::Identifier(ident) if ident.quote_style.is_none() && scope.resolve(expr).is_none() => {
-            match folded(ident).as_str() {
-                "_c0" | "_rowts" => scope.key().map(Some).ok_or_else(|| no_time(expr)),
-                "now" => Ok(Some(build::call("now", Vec::new()))),
-                _ => Ok(None),
-            }
-        }
+        // What lowering made itself says what it means.
+        Expr::Identifier(ident) if scope.resolve(expr).is_some() => match position_of(expr) {
+            0 => Ok(None),
+            _ => scope.merged_column(&folded(ident), expr),
+        },
+        Expr::Identifier(ident) if ident.quote_style.is_none() => match folded(ident).as_str() {
+            "_c0" | "_rowts" => scope.key().map(Some).ok_or_else(|| no_time(expr)),
+            "now" => Ok(Some(build::call("now", Vec::new()))),
+            "tableoid" => Ok(match scope.items.as_slice() {
+                [item] => item.oid.map(table_oid),
+                _ => None,
+            }),
+            _ => Ok(None),
+        },
         Expr::CompoundIdentifier(parts) => {
             let names: Vec<String> = parts.iter().map(folded).collect();
+            if let ([.., table, name], true) = (names.as_slice(), position_of(expr) > 0) {
+                scope.check_qualified(table, name, expr)?;
+            }
             match names.as_slice() {
                 // db.t.c and db.public.t.c are t.c where t is that table.
                 [.., database, table, name] if parts.len() <= 4 => {
@@ -87,6 +97,9 @@ fn replacement(expr: &Expr, scope: &Scope) -> Result<Option<Expr>> {
                         database == "public" || item.database.as_deref() == Some(database.as_str())
                     });
                     Ok(known.then(|| build::qualified(table, name)))
+                }
+                [table, name] if name == "tableoid" && scope.resolve(expr).is_none() => {
+                    Ok(scope.item(table).and_then(|item| item.oid).map(table_oid))
                 }
                 [table, name] if matches!(name.as_str(), "_c0" | "_rowts") => {
                     let item = scope.item(table);
@@ -99,6 +112,11 @@ fn replacement(expr: &Expr, scope: &Scope) -> Result<Option<Expr>> {
         Expr::Function(function) => call(function, expr, scope),
         _ => Ok(super::json::replacement(expr)),
     }
+}
+
+/// `tableoid` of every row of a table.
+fn table_oid(oid: u32) -> Expr {
+    build::call("pg_oid", vec![build::number(oid.into())])
 }
 
 /// The time column, or the only time that there is, or why there is none.

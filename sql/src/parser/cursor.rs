@@ -129,8 +129,15 @@ impl<'a> Cursor<'a> {
         Ok(name)
     }
 
+    /// Refuses a word that is no name unless it is quoted.
+    fn not_reserved(&self) -> Result<()> {
+        const WORDS: [&str; 8] = ["FROM", "WHERE", "SELECT", "GROUP", "ORDER", "HAVING", "LIMIT", "UNION"];
+        if WORDS.iter().any(|word| self.is(0, word)) { Err(self.unexpected()) } else { Ok(()) }
+    }
+
     /// A column's name and its place.
     pub(crate) fn column(&mut self) -> Result<ColumnName> {
+        self.not_reserved()?;
         let position = self.position();
         Ok(ColumnName { name: self.identifier()?, position })
     }
@@ -138,6 +145,7 @@ impl<'a> Cursor<'a> {
     /// `t`, `a.t`, `a.b.t`.
     pub(crate) fn table(&mut self) -> Result<TableName> {
         const PARTS_MAX: usize = 3;
+        self.not_reserved()?;
         let position = self.position();
         let mut parts = vec![self.identifier()?];
         while self.eat_token(&Token::Period) {

@@ -36,6 +36,7 @@ const WORDS: &[&str] = &[
 /// 42601 where a clause is malformed.
 pub(crate) fn rewrite(text: &str, mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> {
     top_is_a_function(&mut tokens);
+    let tokens = spell_tables(tokens);
     let select = tokens.iter().any(|token| keyword(token) == Keyword::SELECT);
     if !select || !tokens.iter().any(|token| WORDS.iter().any(|word| is_word(token, word))) {
         return Ok(tokens);
@@ -59,6 +60,40 @@ fn top_is_a_function(tokens: &mut [TokenWithSpan]) {
             word.keyword = Keyword::NoKeyword;
         }
     }
+}
+
+/// `TABLE t` where a query starts is `SELECT * FROM t`: the stock grammar drops what follows the name.
+fn spell_tables(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let starts = |at: usize| {
+        let Some(before) = at.checked_sub(1).and_then(|before| tokens.get(before)) else { return true };
+        let set =
+            |token: &TokenWithSpan| matches!(keyword(token), Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT);
+        match keyword(before) {
+            Keyword::ALL | Keyword::DISTINCT => at.checked_sub(2).is_some_and(|before| set(&tokens[before])),
+            Keyword::AS | Keyword::EXPLAIN | Keyword::ANALYZE | Keyword::VERBOSE | Keyword::FOR => true,
+            _ => set(before) || matches!(before.token, Token::LParen | Token::RParen | Token::SemiColon),
+        }
+    };
+    let names = |at: usize| match tokens.get(at).map(|token| &token.token) {
+        Some(Token::Word(word)) => {
+            word.quote_style.is_some() || !matches!(word.keyword, Keyword::FROM | Keyword::WHERE | Keyword::AS)
+        }
+        _ => false,
+    };
+    let is_query = |at: usize| keyword(&tokens[at]) == Keyword::TABLE && starts(at) && names(at + 1);
+    if !(0..tokens.len()).any(is_query) {
+        return tokens;
+    }
+    let mut out = Vec::with_capacity(tokens.len() + 2);
+    for (at, token) in tokens.iter().enumerate() {
+        if !is_query(at) {
+            out.push(token.clone());
+            continue;
+        }
+        let words = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")];
+        out.extend(words.into_iter().map(|word| TokenWithSpan { token: word, span: token.span }));
+    }
+    out
 }
 
 /// For each opening parenthesis the index of the one that closes it, or the number of tokens.

@@ -204,7 +204,7 @@ fn bytea(text: &str) -> Result<Vec<u8>> {
         for character in hex.chars().filter(|character| !character.is_ascii_whitespace()) {
             let digit = character
                 .to_digit(16)
-                .ok_or_else(|| error!(InvalidTextRepresentation, "invalid hexadecimal digit: \"{character}\""))?
+                .ok_or_else(|| error!(InvalidParameterValue, "invalid hexadecimal digit: \"{character}\""))?
                 as u8;
             match high.take() {
                 None => high = Some(digit),
@@ -212,7 +212,7 @@ fn bytea(text: &str) -> Result<Vec<u8>> {
             }
         }
         return match high {
-            Some(_) => Err(error!(InvalidTextRepresentation, "invalid hexadecimal data: odd number of digits")),
+            Some(_) => Err(error!(InvalidParameterValue, "invalid hexadecimal data: odd number of digits")),
             None => Ok(bytes),
         };
     }

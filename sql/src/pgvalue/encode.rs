@@ -16,6 +16,7 @@ use super::list;
 use super::number::{put_f32, put_f64, put_numeric_binary, put_numeric_text};
 use super::settings::{TimeZone, ValueSettings};
 use super::time::{self, Interval, PG_EPOCH_DAYS, PG_EPOCH_US};
+use crate::numeric::{self, Shown};
 use crate::pgtype::PgType;
 
 /// Appends the value of one row; never called for NULL.
@@ -243,7 +244,8 @@ where
 }
 
 /// As messages name a type.
-pub(super) fn full_name(pg_type: PgType) -> &'static str {
+#[must_use]
+pub fn full_name(pg_type: PgType) -> &'static str {
     match pg_type {
         PgType::INT2 => "smallint",
         PgType::INT4 => "integer",
@@ -253,6 +255,9 @@ pub(super) fn full_name(pg_type: PgType) -> &'static str {
         PgType::BOOL => "boolean",
         PgType::TIMESTAMP => "timestamp",
         PgType::TIMESTAMPTZ => "timestamp with time zone",
+        PgType::VARCHAR => "character varying",
+        PgType::BPCHAR => "character",
+        PgType::CHAR => "\"char\"",
         other => other.name,
     }
 }
@@ -319,10 +324,20 @@ where
     T: ArrowPrimitiveType,
     T::Native: std::fmt::Display,
 {
+    let shown = numeric::shown(array.data_type());
     let array = array.as_primitive::<T>().clone();
     let binary = target.binary && target.pg_type == PgType::NUMERIC;
     Box::new(move |row, out| {
-        let unscaled = array.value(row).to_string();
+        let mut unscaled = array.value(row).to_string();
+        let mut scale = scale;
+        if shown != Shown::All {
+            let digits = unscaled.trim_start_matches('-');
+            let kept = numeric::shown_scale(shown, digits, scale.unsigned_abs().into());
+            let cut = usize::from(scale.unsigned_abs()) - kept;
+            // Only zeros are cut; of 0 itself none are there.
+            unscaled.truncate(if digits == "0" { unscaled.len() } else { unscaled.len() - cut });
+            scale = kept as i8;
+        }
         if binary {
             put_numeric_binary(out, &unscaled, scale);
         } else {

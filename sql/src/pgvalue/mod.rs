@@ -23,6 +23,7 @@ use model::{Error, Result};
 
 pub use copy_out::CopyEncoder;
 pub use decode::decode;
+pub use encode::full_name;
 pub use settings::{DateOrder, DateStyle, IntervalStyle, OidNames, TimeZone, ValueSettings, parse_date_style};
 
 use crate::pgtype::PgType;

@@ -113,7 +113,7 @@ fn bad_parameters_are_refused_by_kind() {
         (PgType::TIMESTAMPTZ, "2023-02-29", SqlState::DatetimeFieldOverflow),
         (PgType::TIMESTAMPTZ, "2024-01-01 25:00", SqlState::DatetimeFieldOverflow),
         (PgType::TIMESTAMPTZ, "2024-01-01 Nowhere/City", SqlState::InvalidParameterValue),
-        (PgType::BYTEA, "\\x0", SqlState::InvalidTextRepresentation),
+        (PgType::BYTEA, "\\x0", SqlState::InvalidParameterValue),
         (PgType::UUID, "123", SqlState::InvalidTextRepresentation),
         (PgType::JSON, "{", SqlState::InvalidTextRepresentation),
         (PgType::NUMERIC, "1..2", SqlState::InvalidTextRepresentation),

@@ -33,7 +33,7 @@ fn clone_of(error: &DataFusionError) -> Error {
         DataFusionError::External(inner) => of_boxed(inner.as_ref()),
         DataFusionError::ArrowError(arrow, _) => of_arrow(arrow),
         DataFusionError::SchemaError(schema, _) => of_schema(schema),
-        DataFusionError::NotImplemented(message) => Error::new(SqlState::FeatureNotSupported, tidy(message)),
+        DataFusionError::NotImplemented(message) => not_there(message),
         DataFusionError::Plan(message) => of_plan(message),
         DataFusionError::Execution(message) => of_execution(message),
         DataFusionError::SQL(parser, _) => Error::new(SqlState::SyntaxError, tidy(&parser.to_string())),
@@ -44,19 +44,46 @@ fn clone_of(error: &DataFusionError) -> Error {
             )
         }
         DataFusionError::IoError(io) => Error::new(SqlState::IoError, io.to_string()),
-        other => Error::internal(tidy(&other.strip_backtrace())),
+        other => {
+            let message = other.strip_backtrace();
+            of_clause(&message).unwrap_or_else(|| Error::internal(tidy(&message)))
+        }
     }
+}
+
+/// What DataFusion cannot do, in words for people.
+fn not_there(message: &str) -> Error {
+    let has = |words: &str| message.contains(words);
+    if has("OuterReferenceColumn") || has("InSubquery") || has("Exists(") || has("ScalarSubquery") {
+        return unsupported_subquery();
+    }
+    Error::new(SqlState::FeatureNotSupported, tidy(message))
+}
+
+/// 0A000 for a subquery that no plan can be made of.
+#[must_use]
+pub fn unsupported_subquery() -> Error {
+    error!(FeatureNotSupported, "a subquery that refers to the outer query in this way is not supported").with_hint(
+        "Write it as a join, or compare its columns with those of the outer query by = alone, without LIMIT.",
+    )
 }
 
 fn of_boxed(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
     if let Some(own) = error.downcast_ref::<Error>() {
         return own.clone();
     }
+    if let Some(spotted) = error.downcast_ref::<super::places::Spotted>() {
+        return spotted.error().clone();
+    }
     if let Some(datafusion) = error.downcast_ref::<DataFusionError>() {
         return clone_of(datafusion);
     }
     if let Some(arrow) = error.downcast_ref::<ArrowError>() {
         return of_arrow(arrow);
+    }
+    let message = error.to_string();
+    if message.contains("regex parse error") {
+        return bad_regex(&message);
     }
     Error::internal(error)
 }
@@ -71,6 +98,7 @@ fn of_arrow(error: &ArrowError) -> Error {
         ArrowError::ComputeError(message) if message.contains("verflow") => {
             error!(NumericValueOutOfRange, "value out of range")
         }
+        ArrowError::ComputeError(message) if message.contains("regex parse error") => bad_regex(message),
         ArrowError::InvalidArgumentError(message) => Error::new(SqlState::InvalidParameterValue, tidy(message)),
         ArrowError::NotYetImplemented(message) => Error::new(SqlState::FeatureNotSupported, tidy(message)),
         other => Error::internal(other),
@@ -145,6 +173,9 @@ fn of_plan(message: &str) -> Error {
     if has("must be part of GROUP BY") || has("must appear in the GROUP BY") || has("GROUP BY clause or") {
         return Error::new(SqlState::GroupingError, grouping(message));
     }
+    if let Some(error) = of_clause(message) {
+        return error;
+    }
     let any = |words: &[&str]| words.iter().any(|words| message.contains(words));
     let functions = [
         "Invalid function",
@@ -172,6 +203,76 @@ fn of_plan(message: &str) -> Error {
     Error::new(state, plan_words(message))
 }
 
+/// What DataFusion's planner says of clauses, in PostgreSQL's words.
+fn of_clause(message: &str) -> Option<Error> {
+    let has = |words: &str| message.contains(words);
+    Some(match () {
+        () if has("Aggregate functions are not allowed in the WHERE") => {
+            error!(GroupingError, "aggregate functions are not allowed in WHERE")
+        }
+        () if has("Aggregate function calls cannot be nested") => {
+            error!(GroupingError, "aggregate function calls cannot be nested")
+        }
+        () if has("negative count not allowed") => error!(SubstringError, "negative substring length not allowed"),
+        () if has("LIMIT must be >= 0") => error!(InvalidRowCountInLimit, "LIMIT must not be negative"),
+        () if has("OFFSET must be >=0") => error!(InvalidRowCountInOffset, "OFFSET must not be negative"),
+        () if has("SELECT DISTINCT ON expressions must match") => {
+            error!(InvalidColumnReference, "SELECT DISTINCT ON expressions must match initial ORDER BY expressions")
+        }
+        () if has("For SELECT DISTINCT, ORDER BY expressions") => {
+            error!(InvalidColumnReference, "for SELECT DISTINCT, ORDER BY expressions must appear in select list")
+        }
+        () if has("regex parse error") || has("Regular expression did not compile") => bad_regex(message),
+        () if has("Unary operator 'NOT' requires a boolean") => {
+            let arrow = message.rsplit("got ").next().unwrap_or_default();
+            error!(DatatypeMismatch, "argument of NOT must be type boolean, not type {}", sql_type(arrow))
+        }
+        () if has("Cannot create filter with non-boolean predicate") => {
+            let arrow = message.rsplit("returning ").next().unwrap_or_default();
+            error!(DatatypeMismatch, "argument of WHERE must be type boolean, not type {}", sql_type(arrow))
+        }
+        () if has("given name and argument types '") => {
+            let call = message.split("given name and argument types '").nth(1)?.split('\'').next()?;
+            let (name, args) = call.split_once('(')?;
+            let args: Vec<String> = args.trim_end_matches(')').split(", ").map(sql_type).collect();
+            error!(UndefinedFunction, "function {name}({}) does not exist", args.join(", ")).with_hint(
+                "No function matches the given name and argument types. You might need to add explicit type casts.",
+            )
+        }
+        () => return None,
+    })
+}
+
+fn bad_regex(message: &str) -> Error {
+    let reason = message.rsplit("error: ").next().unwrap_or_default();
+    error!(InvalidRegularExpression, "invalid regular expression: {}", tidy(reason))
+}
+
+/// PostgreSQL's name of an Arrow type as DataFusion prints it.
+fn sql_type(arrow: &str) -> String {
+    let arrow = arrow.trim().trim_end_matches('.');
+    let name = arrow.split(['(', ' ']).next().unwrap_or(arrow);
+    match name {
+        "Int8" | "Int16" | "UInt8" => "smallint",
+        "Int32" | "UInt16" => "integer",
+        "Int64" | "UInt32" => "bigint",
+        "UInt64" | "Decimal128" | "Decimal256" => "numeric",
+        "Float32" => "real",
+        "Float64" => "double precision",
+        "Boolean" => "boolean",
+        "Utf8" | "LargeUtf8" | "Utf8View" | "String" => "text",
+        "Binary" | "LargeBinary" | "BinaryView" => "bytea",
+        "Date32" | "Date64" => "date",
+        "Time32" | "Time64" => "time without time zone",
+        "Timestamp" if arrow.contains('"') => "timestamp with time zone",
+        "Timestamp" => "timestamp without time zone",
+        "Interval" | "Duration" => "interval",
+        "Null" => "unknown",
+        other => return other.to_lowercase(),
+    }
+    .to_owned()
+}
+
 /// PostgreSQL's words for the plan errors that people meet most.
 fn plan_words(message: &str) -> String {
     if let Some(rest) = message.strip_prefix("Invalid function '")
@@ -195,8 +296,11 @@ fn grouping(message: &str) -> String {
 
 fn of_execution(message: &str) -> Error {
     let has = |words: &str| message.contains(words);
+    if let Some(error) = of_clause(message) {
+        return error;
+    }
     let state = if has("returned more than one row") || has("more than one row") {
-        return error!(WrongObjectType, "more than one row returned by a subquery used as an expression");
+        return error!(CardinalityViolation, "more than one row returned by a subquery used as an expression");
     } else if has("overflow") || has("out of range") {
         SqlState::NumericValueOutOfRange
     } else if has("ivide by zero") || has("ivision by zero") {

@@ -14,6 +14,7 @@ mod lateral;
 mod merges;
 pub mod names;
 mod output;
+mod places;
 mod provider;
 pub mod pushdown;
 mod states;
@@ -21,6 +22,7 @@ pub mod system;
 pub mod table;
 #[cfg(test)]
 mod tests;
+pub mod types;
 
 use std::sync::Arc;
 
@@ -97,10 +99,10 @@ impl Planner {
         let catalogs = system::context(&self.plane, &names, &context);
         let lowered = lower(query, &names, &context, &catalogs)?;
         let state = self.states.for_planning(&context, &catalogs);
-        let place = |error: model::Error| output::placed(error, query);
+        let place = |error: model::Error| places::placed(error, query);
         let parameters = self.parameters(&state, &lowered, &context, query, parameter_types).map_err(place)?;
         let fields = parameters.iter().enumerate().map(|(n, pg)| Some(parameter_field(n, *pg))).collect();
-        let plan = self.logical(&state, &lowered, &context, fields).map_err(place)?;
+        let plan = self.logical(&state, &lowered, &context, fields, query).map_err(place)?;
         let columns = output::columns(&plan);
         Ok(Planned { plan, columns, parameters, context, catalogs })
     }
@@ -112,10 +114,11 @@ impl Planner {
         lowered: &Lowered,
         context: &Arc<PlanContext>,
         parameters: Vec<Option<FieldRef>>,
+        query: &ast::Query,
     ) -> Result<LogicalPlan> {
         let provider = provider::Provider::new(state, &lowered.tables, context);
         let options = ParserOptions {
-            parse_float_as_decimal: false,
+            parse_float_as_decimal: true,
             enable_ident_normalization: true,
             support_varchar_with_length: true,
             enable_options_value_normalization: false,
@@ -126,9 +129,10 @@ impl Planner {
         let planner = SqlToRel::new_with_options(&provider, options);
         let mut planning = PlannerContext::new().with_prepare_param_data_types(parameters);
         let statement = ast::Statement::Query(Box::new(lowered.query.clone()));
-        let plan = planner.sql_statement_to_plan_with_context(statement, &mut planning).map_err(from_datafusion)?;
-        let plan = lateral::flatten(plan).map_err(from_datafusion)?;
-        let plan = coerce::coerce(plan, context).map_err(from_datafusion)?;
+        let plan = planner.sql_statement_to_plan_with_context(statement, &mut planning);
+        let place = |fault| places::placed_fault(fault, query);
+        let plan = lateral::flatten(plan.map_err(place)?).map_err(place)?;
+        let plan = coerce::coerce(plan, context).map_err(place)?;
         fill::insert(plan, &lowered.fills).map_err(from_datafusion)
     }
 
@@ -150,7 +154,7 @@ impl Planner {
         }
         let given = |n: usize| given.get(n).copied().flatten().filter(|pg| *pg != PgType::UNKNOWN);
         let known = (0..count).map(|n| given(n).map(|pg| parameter_field(n, pg))).collect();
-        let plan = self.logical(state, lowered, context, known)?;
+        let plan = self.logical(state, lowered, context, known, query)?;
         let inferred = plan.get_parameter_types().map_err(from_datafusion)?;
         let of = |n: usize| {
             let inferred = || inferred.get(&format!("${}", n + 1)).cloned().flatten();
@@ -182,9 +186,9 @@ impl Planner {
         let plan = self.bound(planned, values)?;
         let mut state = self.states.for_running(&plan, &planned.context, &planned.catalogs);
         let making = async {
-            let plan = state.optimize(&plan).map_err(from_datafusion)?;
+            let plan = state.optimize(&plan).map_err(unplannable)?;
             states::narrow(&mut state, &plan);
-            state.query_planner().create_physical_plan(&plan, &state).await.map_err(from_datafusion)
+            state.query_planner().create_physical_plan(&plan, &state).await.map_err(unplannable)
         };
         let plan = match planned.context.deadline {
             None => making.await?,
@@ -204,6 +208,15 @@ impl Planner {
         let plan = planned.plan.clone().with_param_values(values).map_err(from_datafusion)?;
         // A parameter beside a timestamp is only now a literal.
         coerce::coerce(plan, &planned.context).map_err(from_datafusion)
+    }
+}
+
+/// Names were found when the query was planned: if one is missing later, a subquery was not taken apart.
+fn unplannable(fault: datafusion::error::DataFusionError) -> model::Error {
+    let error = from_datafusion(fault);
+    match error.state() {
+        model::SqlState::UndefinedColumn | model::SqlState::UndefinedTable => error::unsupported_subquery(),
+        _ => error,
     }
 }
 

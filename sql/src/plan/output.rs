@@ -5,13 +5,11 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::logical_expr::LogicalPlan;
-use model::{Error, Result, SqlState, error};
+use model::{Error, Result, error};
 use sqlparser::ast::{Expr, Query, Value, Visit, Visitor};
 
 use super::error::shown;
-use super::names::folded;
 use super::table::{ATTNUM, TABLE_OID};
-use crate::parser::markers::position_of;
 use crate::pgtype::{PG_TYPMOD, PgType};
 use crate::session::OutputColumn;
 
@@ -74,47 +72,5 @@ pub(super) fn highest_parameter(query: &Query) -> Result<usize> {
     match query.visit(&mut highest) {
         ControlFlow::Continue(()) => Ok(highest.0),
         ControlFlow::Break(error) => Err(error),
-    }
-}
-
-/// The error with the place of the name that it complains of, where the text has it.
-#[must_use]
-pub(super) fn placed(error: Error, query: &Query) -> Error {
-    let named = matches!(
-        error.state(),
-        SqlState::UndefinedColumn | SqlState::AmbiguousColumn | SqlState::GroupingError | SqlState::UndefinedFunction
-    );
-    if !named || error.fields().position.is_some() {
-        return error;
-    }
-    let message = error.fields().message.clone();
-    let words: Vec<&str> = message.split(|c: char| c.is_whitespace() || c == '"' || c == '.' || c == '(').collect();
-    let mut finder = Finder { words, function: error.state() == SqlState::UndefinedFunction, found: 0 };
-    let _ = query.visit(&mut finder);
-    if finder.found == 0 { error } else { error.at(finder.found) }
-}
-
-struct Finder<'m> {
-    words: Vec<&'m str>,
-    function: bool,
-    found: u32,
-}
-
-impl Visitor for Finder<'_> {
-    type Break = ();
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        let name = match expr {
-            Expr::Identifier(ident) if !self.function => Some(folded(ident)),
-            Expr::CompoundIdentifier(parts) if !self.function => parts.last().map(folded),
-            Expr::Function(call) if self.function => call.name.0.last().and_then(|part| part.as_ident()).map(folded),
-            _ => None,
-        };
-        let complained = name.is_some_and(|name| self.words.iter().any(|word| *word == name));
-        if complained {
-            self.found = position_of(expr);
-            return ControlFlow::Break(());
-        }
-        ControlFlow::Continue(())
     }
 }

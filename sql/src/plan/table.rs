@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::array::{BooleanArray, UInt32Array};
-use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::cast::{as_boolean_array, as_uint32_array};
 use datafusion::common::{DFSchema, Result};
@@ -171,7 +171,7 @@ impl RelationTable {
             tags: used.map(|tag| tag.id).collect(),
             series,
         };
-        let schema = DFSchema::try_from(request.schema())?;
+        let schema = DFSchema::try_from(self.described(&request.schema()))?;
         let bare = super::coerce::without_qualifiers(predicate.clone())?;
         let physical = state.create_physical_expr(bare, &schema)?;
         let mut batches = self.plane.scan(vgroup, ScanRequest::Tags(request)).await.map_err(to_datafusion)?;
@@ -186,6 +186,16 @@ impl RelationTable {
         sids.sort_unstable();
         sids.dedup();
         Ok((vgroup, Series::Sids(sids.into())))
+    }
+
+    /// The schema of tags with what this table says of their types: an operator of JSON must know JSON from text.
+    fn described(&self, tags: &SchemaRef) -> Schema {
+        let of = |field: &FieldRef| {
+            let own = self.schema.field_with_name(field.name()).ok();
+            let metadata = own.map(|own| own.metadata().clone()).unwrap_or_default();
+            field.as_ref().clone().with_metadata(metadata)
+        };
+        Schema::new(tags.fields().iter().map(of).collect::<Vec<_>>())
     }
 
     /// A row needs at least one column on its way: of none asked for, the cheapest is taken and left out again.

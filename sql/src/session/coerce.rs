@@ -50,8 +50,12 @@ pub(super) fn coerce(values: &ArrayRef, column: &Column, precision: Precision, r
     Ok(cast)
 }
 
-/// Floats become integers by rounding, as PostgreSQL assigns them.
+/// Floats and numerics become integers by rounding, as PostgreSQL assigns them.
 fn rounded(values: &ArrayRef, to: &Arrow) -> Result<ArrayRef> {
+    if values.data_type().is_decimal() && to.is_integer() {
+        // Halves away from zero, as numerics round.
+        return datafusion::arrow::compute::cast(values, &Arrow::Decimal256(76, 0)).map_err(model::Error::internal);
+    }
     if !values.data_type().is_floating() || !to.is_integer() {
         return Ok(values.clone());
     }

@@ -241,7 +241,9 @@ impl Session {
     /// How values of this session are printed and read.
     #[must_use]
     pub fn value_settings(&self) -> ValueSettings {
-        execute::value_settings(&self.settings)
+        let mut of = execute::value_settings(&self.settings);
+        of.oid_names = Some(Arc::new(self.catalog_context()));
+        of
     }
 
     fn plan_context(&self) -> Arc<PlanContext> {

@@ -51,6 +51,20 @@ sql_states! {
     FeatureNotSupported = "0A000", Never;
     /// A string is longer than its column.
     StringDataRightTruncation = "22001", Never;
+    /// A text function was given an impossible length or position.
+    SubstringError = "22011", Never;
+    /// SIMILAR TO's escape with a double quote in the wrong place.
+    InvalidUseOfEscapeCharacter = "2200C", Never;
+    /// A regular expression is not one.
+    InvalidRegularExpression = "2201B", Never;
+    /// A logarithm of zero or of a negative number.
+    InvalidArgumentForLogarithm = "2201E", Never;
+    /// A power that is no real number.
+    InvalidArgumentForPower = "2201F", Never;
+    /// LIMIT is negative.
+    InvalidRowCountInLimit = "2201W", Never;
+    /// OFFSET is negative.
+    InvalidRowCountInOffset = "2201X", Never;
     /// A number is outside its type's range.
     NumericValueOutOfRange = "22003", Never;
     /// A time is malformed or has impossible fields.
@@ -59,7 +73,7 @@ sql_states! {
     DatetimeFieldOverflow = "22008", Never;
     /// A subquery used as a value gave more than one row.
     CardinalityViolation = "21000", Never;
-    /// An escape of LIKE is not one character.
+    /// An escape of LIKE or SIMILAR TO is not one character.
     InvalidEscapeSequence = "22025", Never;
     /// Division by zero.
     DivisionByZero = "22012", Never;
@@ -119,12 +133,18 @@ sql_states! {
     UndefinedObject = "42704", Never;
     /// A named object other than a table or database exists already.
     DuplicateObject = "42710", Never;
+    /// A table of FROM, or a CTE, is named twice.
+    DuplicateAlias = "42712", Never;
+    /// A function or operator could be more than one for these types.
+    AmbiguousFunction = "42725", Never;
     /// A column is neither grouped nor aggregated.
     GroupingError = "42803", Never;
     /// Types do not fit together.
     DatatypeMismatch = "42804", Never;
     /// The object is of the wrong kind for this.
     WrongObjectType = "42809", Never;
+    /// There is no cast between two types.
+    CannotCoerce = "42846", Never;
     /// A function or operator does not exist for these types.
     UndefinedFunction = "42883", Never;
     /// A table, super table or child table does not exist.
@@ -145,6 +165,10 @@ sql_states! {
     InvalidTableDefinition = "42P16", Never;
     /// The type of a parameter cannot be inferred.
     IndeterminateDatatype = "42P18", Never;
+    /// A recursive query is not of the form that a recursion must have.
+    InvalidRecursion = "42P19", Never;
+    /// A window function stands where there must be none.
+    WindowingError = "42P20", Never;
     /// The disk is full.
     DiskFull = "53100", Later;
     /// A memory budget is used up.

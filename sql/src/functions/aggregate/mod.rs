@@ -1,5 +1,7 @@
 //! Aggregates: TDengine's selection functions ([`pick`]), and sums that neither overflow nor lose digits ([`sum`]).
 
+mod average;
+mod distinct;
 pub mod pick;
 pub mod sum;
 pub mod twa;

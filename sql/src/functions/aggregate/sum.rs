@@ -1,7 +1,7 @@
 //! `sum` and `avg`: floats are summed with Neumaier's compensation, whole numbers are checked for overflow.
 //!
-//! Types are TDengine's: whole numbers sum to BIGINT or BIGINT UNSIGNED, floats to DOUBLE; `avg` is a DOUBLE. DECIMALs and
-//! sliding frames are left to DataFusion.
+//! Types are TDengine's: whole numbers sum to BIGINT or BIGINT UNSIGNED, floats to DOUBLE; `avg` is a DOUBLE, of DECIMALs a
+//! numeric ([`super::average`]). Sums of DECIMALs and sliding frames are left to DataFusion.
 
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ use datafusion::logical_expr::{
 };
 use model::error;
 
+use super::average::{self, Average, average_type};
+use super::distinct::Distinct;
 use super::{Single, passes, taken};
 use crate::plan::error::to_datafusion;
 
@@ -80,11 +82,20 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn return_type(&self, args: &[DataType]) -> Result<DataType> {
+        if self.average && args[0].is_decimal() {
+            return Ok(average_type(&args[0]));
+        }
         if self.is_ours(&args[0]) { Ok(args[0].clone()) } else { self.stock().inner().return_type(args) }
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         let input = args.input_fields[0].data_type().clone();
+        if args.is_distinct && (self.is_ours(&input) || self.average && input.is_decimal()) {
+            return Ok(vec![Distinct::state_field(format_state_name(args.name, "distinct"), input)]);
+        }
+        if self.average && input.is_decimal() {
+            return Ok(average::state_fields(|part| format_state_name(args.name, part), &input));
+        }
         if !self.is_ours(&input) {
             return self.stock().inner().state_fields(args);
         }
@@ -98,25 +109,29 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        if args.is_distinct {
-            let name = if self.average { "avg" } else { "sum" };
-            return Err(to_datafusion(error!(FeatureNotSupported, "{name}(DISTINCT …) beside another aggregate")));
+        let input = args.expr_fields[0].data_type();
+        let ours = self.is_ours(input) || self.average && input.is_decimal();
+        match (ours, args.is_distinct) {
+            (true, true) => Ok(Box::new(Distinct::new(self.average, input.clone(), plain))),
+            (true, false) => plain(self.average, input),
+            (false, _) => self.stock().inner().accumulator(args),
         }
-        Ok(match args.expr_fields[0].data_type() {
-            DataType::Float64 => Box::new(Single(Compensated { average: self.average, ..Compensated::default() })),
-            DataType::Int64 => Box::new(Single(Signed::default())),
-            DataType::UInt64 => Box::new(Single(Unsigned::default())),
-            _ => return self.stock().inner().accumulator(args),
-        })
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        let input = args.expr_fields[0].data_type();
+        if self.average && input.is_decimal() && !args.is_distinct {
+            return plain(true, input);
+        }
         self.stock().inner().create_sliding_accumulator(args)
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        !args.is_distinct && self.is_ours(args.expr_fields[0].data_type())
-            || self.stock().inner().groups_accumulator_supported(args)
+        let input = args.expr_fields[0].data_type();
+        if self.is_ours(input) {
+            return !args.is_distinct;
+        }
+        !(self.average && input.is_decimal()) && self.stock().inner().groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
@@ -127,6 +142,16 @@ impl AggregateUDFImpl for Sum {
             _ => return self.stock().inner().create_groups_accumulator(args),
         })
     }
+}
+
+/// The accumulator of one of our sums or averages.
+fn plain(average: bool, input: &DataType) -> Result<Box<dyn Accumulator>> {
+    Ok(match input {
+        DataType::Float64 => Box::new(Single(Compensated { average, ..Compensated::default() })),
+        DataType::Int64 => Box::new(Single(Signed::default())),
+        DataType::UInt64 => Box::new(Single(Unsigned::default())),
+        decimal => Box::new(Average::new(decimal.clone())),
+    })
 }
 
 /// Neumaier's sum: what an addition rounds away is kept beside it.

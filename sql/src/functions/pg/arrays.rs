@@ -1,6 +1,6 @@
 //! Arrays as PostgreSQL has them, and the functions that [`crate::compat`] puts in the place of its constructs.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanBuilder, Int32Array, Int32Builder, ListArray, StringBuilder, StructArray,
@@ -19,6 +19,26 @@ use crate::catalogs::relations::field;
 use crate::pgtype::PgType;
 use crate::pgvalue::OidNames as _;
 
+/// The mark that compat puts around what is written in VALUES.
+pub(crate) mod given {
+    /// The function's name. With a second argument it has no type of its own until the plan is coerced.
+    pub(crate) const NAME: &str = "pg_given";
+}
+
+/// `CAST(x AS text)`.
+pub(crate) fn text_function() -> &'static Arc<ScalarUDF> {
+    static TEXT: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(Whole::udf("pg_text", text_type, to_text)));
+    &TEXT
+}
+
+fn given_type(fields: &[FieldRef]) -> Result<FieldRef> {
+    let data_type = match fields {
+        [only] => only.data_type().clone(),
+        _ => DataType::Null,
+    };
+    Ok(Arc::new(Field::new("given", data_type, true)))
+}
+
 /// Every function of this file.
 pub(super) fn functions() -> Vec<ScalarUDF> {
     vec![
@@ -34,7 +54,8 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         Whole::udf("pg_expandarray", expand_type, expand),
         Whole::udf("pg_names", texts_type, names_of),
         Whole::udf("pg_typeof", regtype, type_of),
-        Whole::udf("pg_text", text_type, to_text),
+        text_function().as_ref().clone(),
+        Whole::udf(given::NAME, given_type, |_, args, _, _| Ok(Arc::clone(&args[0]))),
     ]
 }
 
@@ -347,6 +368,10 @@ fn type_of(call: &Call<'_>, _: &[ArrayRef], count: usize, _: &FieldRef) -> Resul
 fn to_text(call: &Call<'_>, args: &[ArrayRef], count: usize, _: &FieldRef) -> Result<ArrayRef> {
     let array = &args[0];
     match array.data_type() {
+        DataType::Utf8 if PgType::of(&call.fields[0]) == PgType::BPCHAR => {
+            let bare = |text: Option<&str>| text.map(|text| text.trim_end_matches(' ').to_owned());
+            return Ok(Arc::new(array.as_string::<i32>().iter().map(bare).collect::<arrow::array::StringArray>()));
+        }
         DataType::Utf8 => return Ok(Arc::clone(array)),
         DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => return Ok(cast(array, &DataType::Utf8)?),
         DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Boolean

@@ -280,6 +280,15 @@ fn privileges() -> Vec<Scalar> {
     ]
 }
 
+/// What is there of `args`, as PostgreSQL prints it.
+fn joined(args: &[Cell], separator: &str) -> String {
+    let texts = args.iter().filter_map(|arg| match arg {
+        Cell::Text(text) => Some(text.as_str()),
+        _ => None,
+    });
+    texts.collect::<Vec<_>>().join(separator)
+}
+
 fn quoting() -> Vec<Scalar> {
     vec![
         Scalar::new("quote_ident", "t", PgType::TEXT, |_, args| Ok(names::quote_ident(text(&args[0])?).into())),
@@ -298,6 +307,12 @@ fn quoting() -> Vec<Scalar> {
             }
         }),
         Scalar::new("format", "t?a*", PgType::TEXT, format).lenient(),
+        Scalar::new("concat", "a*", PgType::TEXT, |_, args| Ok(joined(args, "").into())).lenient(),
+        Scalar::new("concat_ws", "ta*", PgType::TEXT, |_, args| match args {
+            [Cell::Text(separator), rest @ ..] => Ok(joined(rest, separator).into()),
+            _ => Ok(Cell::Null),
+        })
+        .lenient(),
         Scalar::new("pg_like_escape", "tt", PgType::TEXT, like_escape).named(&["like_escape"]),
     ]
 }

@@ -5,23 +5,31 @@
 //! Start reading at [`scalar::Scalar`], which turns a row-wise function into a DataFusion one.
 
 mod arrays;
+mod convert;
+mod extract;
 mod format;
 mod info;
 mod json;
+mod math;
+pub(crate) mod moments;
 mod number;
+pub(crate) mod numeric;
 pub mod scalar;
 mod series;
+mod similar;
 mod sleep;
 mod tdengine;
 #[cfg(test)]
 mod tests;
 mod text;
+mod texts;
 mod time;
 mod whole;
 
 use std::sync::Arc;
 
-pub(crate) use arrays::parse_array;
+pub(crate) use arrays::{given, parse_array, text_function};
+pub(crate) use convert::conversion;
 use datafusion::common::Result;
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::ScalarUDF;
@@ -45,10 +53,14 @@ fn all() -> Vec<ScalarUDF> {
         arrays::functions(),
         time::functions(),
         format::functions(),
-        number::functions(),
+        math::functions(),
+        numeric::functions(),
         tdengine::functions(),
         series::functions(),
         sleep::functions(),
+        texts::functions(),
+        json::functions(),
+        vec![similar::function()],
     ];
     lists.concat()
 }

@@ -1,33 +1,8 @@
-//! Numbers: `to_char` of them, and TDengine's few that DataFusion lacks.
+//! Numbers by the patterns of `to_char`.
 
 use datafusion::common::Result;
-use datafusion::logical_expr::ScalarUDF;
 
-use super::scalar::{Cell, Scalar, external, float, int};
-use crate::pgtype::PgType;
-
-/// Every function of this file.
-pub(super) fn functions() -> Vec<ScalarUDF> {
-    let all = vec![
-        Scalar::new("sign", "f", PgType::FLOAT8, |_, args| {
-            let value = float(&args[0])?;
-            Ok(Cell::Float(if value == 0.0 || value.is_nan() { value } else { value.signum() }))
-        }),
-        Scalar::new("truncate", "fi", PgType::FLOAT8, |_, args| {
-            let (value, digits) = (float(&args[0])?, int(&args[1])?.clamp(-300, 300) as i32);
-            let scale = 10f64.powi(digits);
-            Ok(Cell::Float((value * scale).trunc() / scale))
-        }),
-        Scalar::new("div", "ff", PgType::FLOAT8, |_, args| {
-            let (a, b) = (float(&args[0])?, float(&args[1])?);
-            if b == 0.0 {
-                return Err(external(model::error!(DivisionByZero, "division by zero")));
-            }
-            Ok(Cell::Float((a / b).trunc()))
-        }),
-    ];
-    all.into_iter().map(Scalar::udf).collect()
-}
+use super::scalar::external;
 
 /// What a numeric pattern says.
 #[derive(Default)]

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, IntervalMonthDayNanoArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, FieldRef, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, TimeUnit};
+use arrow::datatypes::{DataType, FieldRef, Int64Type, IntervalMonthDayNano, TimeUnit};
 use chrono::{DateTime, Datelike as _, Days, Months, NaiveDate, NaiveDateTime, Timelike as _};
 use datafusion::common::{Result, exec_err, plan_err};
 use datafusion::logical_expr::ScalarUDF;
 
+use super::moments::intervals;
 use super::scalar::{Call, Cell, Scalar, external, float, int, text};
 use super::whole::Whole;
 use crate::catalogs::relations::field;
@@ -48,6 +49,7 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
     let wholes = vec![
         Whole::udf("date_trunc", second_type, date_trunc),
         Whole::udf("date_part", part_type, date_part),
+        super::extract::function(),
         Whole::udf("age", interval_type, age),
         Whole::udf("time_bucket", second_type, time_bucket),
         Whole::udf("timezone", timezone_type, timezone),
@@ -60,6 +62,10 @@ fn literal(call: &Call<'_>, args: &[Cell], of: PgType) -> Result<Cell> {
     let settings = super::text::settings(call)?;
     match crate::pgvalue::decode(of, false, text(&args[0])?.as_bytes(), &settings).map_err(external)? {
         datafusion::scalar::ScalarValue::TimestampMicrosecond(micros, _) => Ok(micros.into()),
+        // More than six digits of a second: rounded, as PostgreSQL rounds.
+        datafusion::scalar::ScalarValue::TimestampNanosecond(nanos, _) => {
+            Ok(nanos.map(|nanos| nanos.saturating_add(500).div_euclid(1000)).into())
+        }
         other => exec_err!("a timestamp is read as {other:?}"),
     }
 }
@@ -100,7 +106,7 @@ pub(super) struct Moments {
     pub(super) zoned: bool,
 }
 
-const fn per_second(unit: TimeUnit) -> i64 {
+pub(super) const fn per_second(unit: TimeUnit) -> i64 {
     match unit {
         TimeUnit::Second => 1,
         TimeUnit::Millisecond => 1_000,
@@ -261,11 +267,6 @@ fn trunc(unit: &str, zone: TimeZone, ticks: i64, per_second: i64) -> Result<i64>
     }
 }
 
-fn intervals(array: &ArrayRef) -> Result<IntervalMonthDayNanoArray> {
-    let array = cast(array, &DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano))?;
-    Ok(array.as_primitive::<IntervalMonthDayNanoType>().clone())
-}
-
 fn trunc_interval(unit: &str, array: &ArrayRef) -> Result<ArrayRef> {
     const SECOND: i64 = 1_000_000_000;
     let unit = unit.trim_end_matches('s');
@@ -297,19 +298,15 @@ fn trunc_interval(unit: &str, array: &ArrayRef) -> Result<ArrayRef> {
     Ok(Arc::new(intervals(array)?.iter().map(|of| of.map(cut)).collect::<IntervalMonthDayNanoArray>()))
 }
 
-fn date_part(call: &Call<'_>, args: &[ArrayRef], count: usize, _: &FieldRef) -> Result<ArrayRef> {
+pub(super) fn date_part(call: &Call<'_>, args: &[ArrayRef], count: usize, _: &FieldRef) -> Result<ArrayRef> {
     let Some(unit) = constant(&args[0], "date_part")? else { return Ok(Arc::new(Float64Array::new_null(count))) };
     let unit = unit.trim_end_matches('s');
     let values: Result<Float64Array> = match args[1].data_type() {
-        DataType::Interval(_) => {
+        DataType::Interval(_) | DataType::Duration(_) => {
             intervals(&args[1])?.iter().map(|of| of.map(|of| interval_part(unit, of)).transpose()).collect()
         }
-        DataType::Duration(_) | DataType::Time32(_) | DataType::Time64(_) => {
-            let micros = match args[1].data_type() {
-                DataType::Duration(_) => cast(&args[1], &DataType::Duration(TimeUnit::Microsecond))?,
-                _ => cast(&args[1], &DataType::Time64(TimeUnit::Microsecond))?,
-            };
-            let micros = cast(&micros, &DataType::Int64)?;
+        DataType::Time32(_) | DataType::Time64(_) => {
+            let micros = cast(&cast(&args[1], &DataType::Time64(TimeUnit::Microsecond))?, &DataType::Int64)?;
             let part = |of: i64| interval_part(unit, IntervalMonthDayNano::new(0, 0, of * 1000));
             micros.as_primitive::<Int64Type>().iter().map(|of| of.map(part).transpose()).collect()
         }

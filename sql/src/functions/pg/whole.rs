@@ -76,8 +76,15 @@ impl ScalarUDFImpl for Whole {
 
     /// Text as text is the text itself, so that a condition on it still reaches the scan.
     fn simplify(&self, mut args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
-        if self.name == "pg_text" && args.len() == 1 && info.get_data_type(&args[0])? == DataType::Utf8 {
-            return Ok(ExprSimplifyResult::Simplified(args.swap_remove(0)));
+        let text = matches!(self.name, "pg_text" | "pg_varchar");
+        if text && args.len() == 1 && info.get_data_type(&args[0])? == DataType::Utf8 {
+            let padded = match &args[0] {
+                Expr::ScalarFunction(call) => call.name() == "pg_bpchar",
+                _ => false,
+            };
+            if !padded {
+                return Ok(ExprSimplifyResult::Simplified(args.swap_remove(0)));
+            }
         }
         Ok(ExprSimplifyResult::Original(args))
     }

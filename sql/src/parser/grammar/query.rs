@@ -1,7 +1,5 @@
 //! SELECT and its like, EXPLAIN, DELETE and UPDATE.
 
-use std::ops::ControlFlow;
-
 use model::{Result, error};
 use sqlparser::ast::{self, Expr, Query, SetExpr};
 use sqlparser::tokenizer::Token;
@@ -25,7 +23,6 @@ pub(super) fn select(cursor: &mut Cursor<'_>) -> Result<Box<Query>> {
         SetExpr::Select(select) if select.into.is_some() => Some("SELECT INTO"),
         _ => None,
     };
-    let refused = refused.or_else(|| keeps_copies(&query).then_some("EXCEPT ALL and INTERSECT ALL"));
     match refused {
         Some(what) => Err(error!(FeatureNotSupported, "{what} is not supported").at(position)),
         None => Ok(query),
@@ -158,26 +155,4 @@ fn fetch_is_limit(query: &mut Query) {
                 Some(ast::LimitClause::LimitOffset { limit: Some(rows), offset: None, limit_by: Vec::new() });
         }
     }
-}
-
-/// Whether EXCEPT ALL or INTERSECT ALL stands anywhere in a query.
-fn keeps_copies(query: &Query) -> bool {
-    struct Finder;
-    impl ast::Visitor for Finder {
-        type Break = ();
-
-        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-            let mut bodies = vec![&*query.body];
-            while let Some(body) = bodies.pop() {
-                let SetExpr::SetOperation { op, set_quantifier, left, right } = body else { continue };
-                let takes_away = matches!(op, ast::SetOperator::Except | ast::SetOperator::Intersect);
-                if takes_away && *set_quantifier == ast::SetQuantifier::All {
-                    return ControlFlow::Break(());
-                }
-                bodies.extend([&**left, &**right]);
-            }
-            ControlFlow::Continue(())
-        }
-    }
-    ast::Visit::visit(query, &mut Finder).is_break()
 }

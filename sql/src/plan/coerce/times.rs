@@ -1,0 +1,118 @@
+//! Times as text beside timestamps: read in the session's zone, to the nanosecond.
+
+use chrono::{NaiveDateTime, TimeZone};
+use chrono_tz::Tz;
+use model::error;
+
+use crate::plan::PlanContext;
+
+/// 22008 for a time that no timestamp can be.
+pub(super) fn out_of_range(text: &str) -> model::Error {
+    error!(DatetimeFieldOverflow, "timestamp out of range: \"{text}\"")
+}
+
+/// Nanoseconds since the epoch of a time as text; without a zone it is read in the session's.
+///
+/// # Errors
+///
+/// 22007 if it is no time.
+pub fn parse_instant(text: &str, context: &PlanContext) -> model::Result<i128> {
+    let trimmed = text.trim();
+    let now = i128::from(context.now_us) * 1000;
+    let day = |days: i64| {
+        let local = chrono::DateTime::from_timestamp_micros(context.now_us)?.with_timezone(&context.timezone);
+        let midnight = (local.date_naive() + chrono::Duration::days(days)).and_hms_opt(0, 0, 0)?;
+        Some(i128::from(local_instant(context.timezone, midnight)?.timestamp()) * 1_000_000_000)
+    };
+    let special = match trimmed.to_ascii_lowercase().as_str() {
+        "now" => Some(now),
+        "epoch" => Some(0),
+        "today" => day(0),
+        "tomorrow" => day(1),
+        "yesterday" => day(-1),
+        _ => None,
+    };
+    if let Some(nanos) = special {
+        return Ok(nanos);
+    }
+    let wrong = || error!(InvalidDatetimeFormat, "invalid input syntax for type timestamp with time zone: \"{text}\"");
+    let (wall, rest) = split_zone(trimmed).ok_or_else(wrong)?;
+    let naive = parse_wall(wall).ok_or_else(wrong)?;
+    let nanos =
+        |seconds: i64| i128::from(seconds) * 1_000_000_000 + i128::from(naive.and_utc().timestamp_subsec_nanos());
+    if rest.is_empty() {
+        let instant = local_instant(context.timezone, naive).ok_or_else(|| out_of_range(text))?;
+        return Ok(nanos(instant.timestamp()));
+    }
+    if let Some(offset) = offset_seconds(rest) {
+        return Ok(nanos(naive.and_utc().timestamp() - offset));
+    }
+    let zone: Tz = rest.parse().map_err(|_| wrong())?;
+    Ok(nanos(local_instant(zone, naive).ok_or_else(|| out_of_range(text))?.timestamp()))
+}
+
+/// The instant of a wall clock: the earlier one where it comes twice; in a gap, as if the clock had gone on.
+#[must_use]
+pub fn local_instant(zone: Tz, wall: NaiveDateTime) -> Option<chrono::DateTime<Tz>> {
+    match zone.from_local_datetime(&wall) {
+        chrono::LocalResult::Single(instant) => Some(instant),
+        chrono::LocalResult::Ambiguous(earlier, _) => Some(earlier),
+        chrono::LocalResult::None => {
+            let before = zone.from_local_datetime(&(wall - chrono::Duration::hours(3))).earliest()?;
+            Some(before + chrono::Duration::hours(3))
+        }
+    }
+}
+
+/// Wall clock and zone of a time as text.
+fn split_zone(text: &str) -> Option<(&str, &str)> {
+    if let Some(wall) = text.strip_suffix(['Z', 'z']) {
+        return Some((wall.trim_end(), "+00"));
+    }
+    let date_end = text.char_indices().nth(10).map_or(text.len(), |(at, _)| at);
+    let tail = &text[date_end..];
+    let sign = tail.find(['+', '-']);
+    let word = tail.find(|c: char| c.is_ascii_alphabetic() && c != 'T' && c != 't');
+    let at = match (sign, word) {
+        (Some(sign), Some(word)) => sign.min(word),
+        (Some(at), None) | (None, Some(at)) => at,
+        (None, None) => return Some((text, "")),
+    };
+    Some((text[..date_end + at].trim_end(), tail[at..].trim()))
+}
+
+fn parse_wall(text: &str) -> Option<NaiveDateTime> {
+    let text = text.replace(['T', 't', '/'], " ");
+    let text = text.split_whitespace().collect::<Vec<_>>();
+    let date = text.first()?.to_owned();
+    // '2017/01/02' became three words above.
+    let (date, time) = match text.as_slice() {
+        [year, month, day, rest @ ..] if year.len() == 4 && month.len() <= 2 && day.len() <= 2 => {
+            (format!("{year}-{month}-{day}"), rest.first().copied())
+        }
+        [_, rest @ ..] if rest.len() <= 1 => (date.to_owned(), rest.first().copied()),
+        _ => return None,
+    };
+    let date = chrono::NaiveDate::parse_from_str(&date, "%Y-%m-%d").ok()?;
+    let Some(time) = time else { return date.and_hms_opt(0, 0, 0) };
+    let formats = ["%H:%M:%S%.f", "%H:%M"];
+    let time = formats.iter().find_map(|format| chrono::NaiveTime::parse_from_str(time, format).ok())?;
+    Some(date.and_time(time))
+}
+
+/// Seconds east of UTC in `+08`, `+0800`, `-08:00`, `+05:30:15`.
+fn offset_seconds(text: &str) -> Option<i64> {
+    let (sign, digits) = match text.split_at_checked(1)? {
+        ("+", digits) => (1, digits),
+        ("-", digits) => (-1, digits),
+        _ => return None,
+    };
+    let digits: String = digits.chars().filter(|c| *c != ':').collect();
+    if digits.is_empty() || digits.len() > 6 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let padded = if digits.len() % 2 == 1 { format!("0{digits}") } else { digits };
+    let part = |at: usize| padded.get(at..at + 2).map_or(Some(0), |two| two.parse::<i64>().ok());
+    let (hours, minutes, seconds) = (part(0)?, part(2)?, part(4)?);
+    (hours <= 15 && minutes < 60 && seconds < 60).then(|| sign * (hours * 3600 + minutes * 60 + seconds))
+}
