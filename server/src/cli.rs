@@ -32,6 +32,22 @@ pub(crate) enum Inspect {
         /// The log's directory, or one segment of it.
         path: PathBuf,
     },
+    /// Print what a vnode knows beside rows, and its runs.
+    Vnode {
+        /// The vnode's folder, such as DATA/vnode/2.
+        path: PathBuf,
+    },
+    /// Print the blocks of a vnode's runs with the statistics of each column.
+    Run {
+        /// The vnode's folder, such as DATA/vnode/2.
+        path: PathBuf,
+        /// Only runs of this bucket.
+        #[arg(long, allow_hyphen_values = true)]
+        bucket: Option<i32>,
+        /// Only the run of this number.
+        #[arg(long)]
+        run: Option<u32>,
+    },
 }
 
 /// Settings on the command line; they win over the environment and the file.

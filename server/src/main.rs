@@ -6,6 +6,7 @@
 mod cli;
 mod config;
 mod http;
+mod inspect;
 mod process;
 mod wire;
 
@@ -13,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command, Inspect, Options};
+use cli::{Cli, Command, Options};
 use config::Config;
 
 /// Statements make and drop many small things at once on every thread; glibc's allocator took a quarter of an INSERT.
@@ -37,14 +38,7 @@ fn main() -> ExitCode {
                 ExitCode::SUCCESS
             },
         ),
-        Command::Inspect(Inspect::Wal { path }) => match storage::wal::inspect(&path, &mut std::io::stdout().lock()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(fault) if fault.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-            Err(fault) => {
-                eprintln!("marigraph: {}: {fault}", path.display());
-                ExitCode::from(CANNOT_START)
-            }
-        },
+        Command::Inspect(what) => inspect::run(&what),
     }
 }
 
@@ -59,8 +53,42 @@ fn effective(options: Options) -> Result<Config, ExitCode> {
     })
 }
 
-/// Threads of the runtime for each core.
+/// Every connection and every run of a vnode is an open file: as many as the operator allows, not as many as a shell
+/// begins with.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => tracing::info!(from = ?current, to = ?maximum, "raised the limit of open files"),
+        Err(fault) => tracing::warn!(limit = ?current, %fault, "the limit of open files stays low"),
+    }
+}
+
+/// Threads that serve sockets, agree on writes and plan queries, for each core.
 const THREADS_PER_CORE: usize = 4;
+/// Threads that run queries, for each core, and at least. A join that does not yield holds one for each of its partitions:
+/// there must be some left for other queries. Those that have nothing to do cost nothing.
+const QUERY_THREADS_PER_CORE: usize = 16;
+const QUERY_THREADS_MIN: usize = 64;
+/// How much queries that hold processors stand back behind writes, votes and the planning of other queries.
+const QUERY_NICE: i32 = 10;
+
+fn threads(name: &str, count: usize, nice: i32) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().thread_name(name).worker_threads(count).thread_stack_size(STACK_BYTES);
+    if nice > 0 {
+        // Of Linux's threads each has its own, and "none" is the one that asks.
+        builder.on_thread_start(move || {
+            if let Err(fault) = rustix::process::setpriority_process(None, nice) {
+                tracing::debug!(%fault, "a thread keeps its priority");
+            }
+        });
+    }
+    builder.build()
+}
 
 fn serve(config: Config) -> ExitCode {
     let filter = config.log.parse::<tracing_subscriber::EnvFilter>().unwrap_or_default();
@@ -70,22 +98,19 @@ fn serve(config: Config) -> ExitCode {
         let trace = std::backtrace::Backtrace::force_capture();
         tracing::error!("{panic}\n{trace}");
     }));
-    // A join that does not yield holds a thread for each of its partitions: others must be left for the sockets.
+    raise_open_files();
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .worker_threads(THREADS_PER_CORE * cores)
-        .thread_stack_size(STACK_BYTES)
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(fault) => {
+    let queries = threads("query", (QUERY_THREADS_PER_CORE * cores).max(QUERY_THREADS_MIN), QUERY_NICE);
+    let (runtime, queries) = match (threads("serve", THREADS_PER_CORE * cores, 0), queries) {
+        (Ok(runtime), Ok(queries)) => (runtime, queries),
+        (Err(fault), _) | (_, Err(fault)) => {
             eprintln!("marigraph: cannot start threads: {fault}");
             return ExitCode::from(CANNOT_START);
         }
     };
-    let done = runtime.block_on(process::run(config));
+    let done = runtime.block_on(process::run(config, queries.handle().clone()));
     // Whatever still runs has nothing left to lose: the log is synced.
+    queries.shutdown_background();
     runtime.shutdown_background();
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,7 +11,8 @@ use cluster::{Node, World};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use sql::plan::{Planner, PlannerSettings};
 use sql::session::Engine;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -24,6 +25,8 @@ use crate::wire::{self, EngineBackend, Phase, Shared};
 const SHUTDOWN_MAX: Duration = Duration::from_secs(9);
 /// Left to the dnode of that, at least.
 const FLUSH_MIN: Duration = Duration::from_secs(2);
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
 /// Until connections whose statements were stopped have said so.
 const STOPPING: Duration = Duration::from_secs(1);
 
@@ -58,8 +61,17 @@ struct Ports {
     _rpc: TcpListener,
 }
 
-async fn listen(address: SocketAddr, what: &'static str, setting: &str) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| {
+/// Connections of the listener have keep-alive probes: one whose peer has vanished ends some day, and gives its place back.
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.set_keepalive(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn listen(address: SocketAddr, what: &'static str, setting: &str) -> Result<TcpListener, StartError> {
+    bind(address).map_err(|source| {
         let hint = match source.kind() {
             std::io::ErrorKind::AddrInUse => format!("; another process has it: stop that one, or set {setting}"),
             _ => format!("; set {setting}"),
@@ -69,27 +81,27 @@ async fn listen(address: SocketAddr, what: &'static str, setting: &str) -> Resul
 }
 
 impl Ports {
-    async fn bind(config: &Config) -> Result<Self, StartError> {
+    fn bind(config: &Config) -> Result<Self, StartError> {
         Ok(Self {
-            pg: listen(config.pg_listen, "the PostgreSQL wire", "pg_listen").await?,
-            _rpc: listen(config.rpc_listen, "other dnodes", "rpc_listen").await?,
-            http: listen(config.http_listen, "HTTP", "http_listen").await?,
+            pg: listen(config.pg_listen, "the PostgreSQL wire", "pg_listen")?,
+            _rpc: listen(config.rpc_listen, "other dnodes", "rpc_listen")?,
+            http: listen(config.http_listen, "HTTP", "http_listen")?,
         })
     }
 }
 
-/// Runs a server until SIGINT or SIGTERM has been obeyed.
+/// Runs a server until SIGINT or SIGTERM has been obeyed. The work of queries holds the threads of `queries`.
 ///
 /// # Errors
 ///
 /// What keeps it from starting.
-pub(crate) async fn run(config: Config) -> Result<(), StartError> {
+pub(crate) async fn run(config: Config, queries: Handle) -> Result<(), StartError> {
     let began = Instant::now();
     let other = |fault: String| StartError::Other(fault);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|fault| other(fault.to_string()))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(|fault| other(fault.to_string()))?;
     writable(&config.data_dir)?;
-    let ports = Ports::bind(&config).await?;
+    let ports = Ports::bind(&config)?;
     let metrics = PrometheusBuilder::new().install_recorder().map_err(|fault| other(fault.to_string()))?;
     let settings = config.dnode();
     let node = tokio::select! {
@@ -101,13 +113,15 @@ pub(crate) async fn run(config: Config) -> Result<(), StartError> {
     let planning = PlannerSettings {
         target_partitions: config.query_partitions,
         memory_bytes: config.query_memory_bytes,
+        threads: Some(queries),
         ..PlannerSettings::default()
     };
     let planner = Planner::new(Arc::clone(&plane), &planning).map_err(|error| other(error.to_string()))?;
     let engine = Engine::new(plane, planner, wire::verifier);
     let (phase, watching) = watch::channel(Phase::Serving);
     let bound = (ports.pg.local_addr(), ports.http.local_addr());
-    let shared = Shared::new(EngineBackend { engine }, config.pg_connections_max);
+    let shared = Shared::new(EngineBackend { engine: Arc::clone(&engine) }, config.pg_connections_max);
+    engine.observed_by(Arc::clone(&shared.registry) as Arc<dyn sql::catalogs::Observer>);
     let serving = tokio::spawn(wire::serve(ports.pg, shared, watching.clone()));
     let pages = http::Pages { node: Arc::clone(&node), metrics, phase: watching };
     let answering = tokio::spawn(http::serve(ports.http, pages));

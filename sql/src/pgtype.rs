@@ -86,6 +86,49 @@ impl PgType {
         })
     }
 
+    /// The type of one of its usual names, in SQL's or TDengine's words; a length is passed over.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        let name = name.trim().to_ascii_lowercase();
+        if let Some(element) = name.strip_suffix("[]").or_else(|| name.strip_suffix(" array")) {
+            return Self::of_name(element)?.array_of();
+        }
+        let (head, tail) = match name.split_once('(') {
+            Some((head, rest)) => (head.trim_end(), rest.split_once(')').map_or("", |(_, tail)| tail.trim())),
+            None => (name.as_str(), ""),
+        };
+        let bare = if tail.is_empty() { head.to_owned() } else { format!("{head} {tail}") };
+        let of_schema = bare.strip_prefix("pg_catalog.").or_else(|| bare.strip_prefix("\"pg_catalog\"."));
+        let bare = of_schema.unwrap_or(&bare);
+        // In quotes it is the type's own name: "char" is not char.
+        if let Some(own) = bare.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+            return Self::of_own_name(own);
+        }
+        Some(match bare {
+            "int" | "integer" => Self::INT4,
+            "bigint" => Self::INT8,
+            "smallint" | "tinyint" => Self::INT2,
+            "real" => Self::FLOAT4,
+            "float" | "double" | "double precision" => Self::FLOAT8,
+            "boolean" => Self::BOOL,
+            "decimal" | "dec" => Self::NUMERIC,
+            "character varying" | "char varying" | "nchar" => Self::VARCHAR,
+            "string" => Self::TEXT,
+            "character" | "char" => Self::BPCHAR,
+            "timestamp with time zone" => Self::TIMESTAMPTZ,
+            "timestamp without time zone" => Self::TIMESTAMP,
+            "time without time zone" => Self::TIME,
+            "varbinary" | "binary" | "blob" => Self::BYTEA,
+            other => return Self::of_own_name(other),
+        })
+    }
+
+    /// The type of this `typname`.
+    fn of_own_name(name: &str) -> Option<Self> {
+        let scalar = |name: &str| Self::SCALARS.iter().find(|of| of.name == name).copied();
+        scalar(name).or_else(|| scalar(name.strip_prefix('_')?)?.array_of())
+    }
+
     /// The array of this type.
     #[must_use]
     pub fn array_of(self) -> Option<Self> {

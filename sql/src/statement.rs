@@ -167,12 +167,30 @@ pub enum Statement {
     },
     /// RESET, `all` for all.
     Reset(String),
+    /// SET TRANSACTION, SET SESSION CHARACTERISTICS AS TRANSACTION.
+    SetTransaction {
+        /// What was said.
+        modes: TransactionModes,
+        /// For the transactions to come.
+        session: bool,
+    },
     /// BEGIN, START TRANSACTION.
-    Begin,
+    Begin {
+        /// What was said.
+        modes: TransactionModes,
+        /// START TRANSACTION was written.
+        start: bool,
+    },
     /// COMMIT, END.
-    Commit,
+    Commit {
+        /// AND CHAIN.
+        chain: bool,
+    },
     /// ROLLBACK, ABORT.
-    Rollback,
+    Rollback {
+        /// AND CHAIN.
+        chain: bool,
+    },
     /// SAVEPOINT.
     Savepoint(String),
     /// RELEASE.
@@ -255,6 +273,9 @@ pub enum Statement {
     /// TRIM DATABASE.
     Trim(String),
 }
+
+/// Characteristics of a transaction, as settings: `transaction_read_only` and its kin with their values, in order.
+pub type TransactionModes = Vec<(&'static str, &'static str)>;
 
 /// One option of CREATE or ALTER DATABASE, its range checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -459,6 +480,8 @@ pub enum AlterTable {
 pub struct UserOptions {
     /// `PASS 'p'`, `PASSWORD 'p'`; `Some(None)` is `PASSWORD NULL`.
     pub password: Option<Option<String>>,
+    /// PASS was written: TDengine's rules for passwords hold, otherwise PostgreSQL's.
+    pub pass: bool,
     /// ENABLE 0|1, LOGIN, NOLOGIN.
     pub enabled: Option<bool>,
     /// SYSINFO 0|1.

@@ -3,6 +3,7 @@
 //! Start reading at [`Server::start`].
 
 pub mod postgres;
+pub mod raw;
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;

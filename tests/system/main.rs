@@ -1,11 +1,15 @@
 //! Whole-system proofs over real server processes.
 //!
 //! [`durability`] kills them, [`wire`] sends them what clients and enemies send, [`clients`] runs real drivers,
-//! [`postgres`] compares with PostgreSQL 15, [`process`] starts and stops them, [`pushdown`] asks in three ways.
+//! [`postgres`] and [`session`] compare with PostgreSQL 15, [`process`] starts and stops them, [`pushdown`] asks in
+//! three ways, [`stopping`] ends what runs, [`bad_days`] takes the disk away.
 
+mod bad_days;
 mod clients;
 mod durability;
 mod postgres;
 mod process;
 mod pushdown;
+mod session;
+mod stopping;
 mod wire;

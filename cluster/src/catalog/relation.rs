@@ -175,6 +175,7 @@ fn change_shape(relation: &mut Relation, change: &RelationChange) -> Result<()> 
     match change {
         RelationChange::AddColumn(column) => {
             addable(column)?;
+            unused(relation, &column.name)?;
             let id = take_id(relation)?;
             relation.columns.push(Column { id, ..column.clone() });
         }
@@ -184,10 +185,12 @@ fn change_shape(relation: &mut Relation, change: &RelationChange) -> Result<()> 
             if relation.kind == RelationKind::Super {
                 fail!(WrongObjectType, "columns of super table \"{}\" cannot be renamed", relation.name);
             }
+            unused(relation, name)?;
             rename("column", &mut relation.columns, *id, name)?;
         }
         RelationChange::AddTag(tag) => {
             tagged(relation)?;
+            unused(relation, &tag.name)?;
             let id = take_id(relation)?;
             relation.tags.push(Column { id, ..tag.clone() });
         }
@@ -205,6 +208,7 @@ fn change_shape(relation: &mut Relation, change: &RelationChange) -> Result<()> 
         }
         RelationChange::RenameTag(id, name) => {
             tagged(relation)?;
+            unused(relation, name)?;
             rename("tag", &mut relation.tags, *id, name)?;
         }
         RelationChange::Comment(comment) => {
@@ -212,6 +216,14 @@ fn change_shape(relation: &mut Relation, change: &RelationChange) -> Result<()> 
             relation.comment.clone_from(comment);
         }
         RelationChange::Rename(_) => return Err(model::Error::internal("RENAME TO is not a change of shape")),
+    }
+    Ok(())
+}
+
+/// Columns and tags share one space of names.
+fn unused(relation: &Relation, name: &str) -> Result<()> {
+    if relation.column(name).is_some() || relation.tag(name).is_some() {
+        fail!(DuplicateColumn, "column \"{name}\" of relation \"{}\" already exists", relation.name);
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use model::catalog::User;
 use sql::copy::CopyIn;
 use sql::pgtype::PgType;
 use sql::pgvalue::ValueSettings;
-use sql::session::{Login, Notice, Outcome, OutputColumn, Parameter, TransactionStatus};
+use sql::session::{Kept, Login, Notice, Outcome, OutputColumn, Parameter, Rows, TransactionStatus};
 
 /// Where sessions come from.
 #[async_trait]
@@ -55,8 +55,8 @@ pub(crate) trait WireSession: Send {
     /// Ends a COPY FROM whose data is complete; gives its command tag.
     async fn finish_copy(&mut self, copy: CopyIn) -> Result<String>;
 
-    /// Several statements that follow are one transaction, unless they say otherwise.
-    async fn begin_implicit(&mut self) -> Result<()>;
+    /// The next statement is in one transaction with those around it, unless they say otherwise: told before each.
+    fn begin_implicit(&mut self);
     /// Ends what [`WireSession::begin_implicit`] began: commits if `ok`.
     async fn end_implicit(&mut self, ok: bool) -> Result<()>;
     /// A statement failed or was cancelled: an open transaction block has failed.
@@ -64,16 +64,32 @@ pub(crate) trait WireSession: Send {
 
     /// Where the session stands.
     fn status(&self) -> TransactionStatus;
+    /// The current database.
+    fn database(&self) -> &str;
     /// How values are printed.
     fn settings(&self) -> Arc<ValueSettings>;
     /// `statement_timeout`; none if zero.
     fn statement_timeout(&self) -> Option<Duration>;
+    /// How long the client may now be idle.
+    fn idle_timeout(&self) -> Option<Duration>;
     /// All parameters that are reported to the client, after the start of the session.
     fn reported(&self) -> Vec<(String, String)>;
     /// The reported parameters that changed since the last call.
     fn take_parameter_changes(&mut self) -> Vec<(String, String)>;
     /// Messages beside the result since the last call.
     fn take_notices(&mut self) -> Vec<Notice>;
-    /// Columns of the SQL cursor of this name, for Describe of a portal.
-    fn cursor(&self, name: &str) -> Option<Arc<[OutputColumn]>>;
+
+    /// Keeps a named statement, in one space of names with those of PREPARE; gives its number.
+    fn keep(&mut self, name: &str, text: &str, types: &[u32]) -> Result<u64>;
+    /// A named statement, if DEALLOCATE or [`WireSession::forget`] did not take it away.
+    fn kept(&self, name: &str) -> Option<&Kept>;
+    /// Forgets a named statement.
+    fn forget(&mut self, name: &str);
+
+    /// Columns of the SQL cursor of this name, which is a portal too, and whether it is BINARY.
+    fn cursor(&self, name: &str) -> Option<(Arc<[OutputColumn]>, bool)>;
+    /// Its next rows, `limit` at most.
+    async fn fetch_portal(&mut self, name: &str, limit: Option<u64>) -> Result<Rows>;
+    /// Closes it, if it is there.
+    fn close_portal(&mut self, name: &str);
 }

@@ -18,6 +18,7 @@ use super::extended::{Portal, Statement};
 use super::frame::{Gone, Input};
 use super::guard::{Guard, Phase, Stop, shutting_down};
 use super::output::Output;
+use super::registry::Activity;
 use super::rows::{self, Cursor, Fetched};
 
 /// One client with its session.
@@ -26,6 +27,7 @@ pub(crate) struct Connection<S: WireSession, R, W> {
     pub(super) input: Input<R>,
     pub(super) output: Output<W>,
     pub(super) guard: Guard,
+    activity: Arc<Activity>,
     /// Prepared statements by name; the unnamed one is the empty name.
     pub(super) statements: HashMap<String, Arc<Statement<S>>>,
     /// Portals by name; the unnamed one is the empty name.
@@ -34,6 +36,8 @@ pub(crate) struct Connection<S: WireSession, R, W> {
     pub(super) implicit: bool,
     /// An error happened: messages of the extended protocol are passed over until Sync.
     pub(super) skipping: bool,
+    /// Since ReadyForQuery nothing was read: when the client has been idle for too long.
+    idle_until: Option<Instant>,
 }
 
 impl<S, R, W> Connection<S, R, W>
@@ -42,8 +46,9 @@ where
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send,
 {
-    pub(crate) fn new(session: S, input: Input<R>, output: Output<W>, guard: Guard) -> Self {
+    pub(crate) fn new(session: S, input: Input<R>, output: Output<W>, guard: Guard, activity: Arc<Activity>) -> Self {
         Self {
+            activity,
             session,
             input,
             output,
@@ -52,11 +57,13 @@ where
             portals: HashMap::new(),
             implicit: false,
             skipping: false,
+            idle_until: None,
         }
     }
 
     /// Serves the client until it leaves or the process ends.
     pub(crate) async fn run(mut self) {
+        self.begin_idling();
         loop {
             match self.turn().await {
                 Ok(true) => {}
@@ -108,15 +115,38 @@ where
     async fn next_message(&mut self) -> Result<(u8, Result<Message>), Stop> {
         loop {
             if let Some(message) = self.input.message().map_err(Stop::Fatal)? {
+                self.idle_until = None;
                 return Ok(message);
             }
             self.flush().await?;
+            let idle_until = self.idle_until;
+            let too_long = async move {
+                match idle_until {
+                    Some(until) => tokio::time::sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 // A cancel that came while nothing ran has nothing to cancel.
-                read = self.input.fill() => { read?; self.guard.cancel.clear(); },
-                () = self.guard.reached(Phase::Draining) => return Err(Stop::Fatal(shutting_down())),
+                read = self.input.fill() => { read?; self.idle_until = None; self.guard.cancel.clear(); },
+                () = self.guard.ended(Phase::Draining) => return Err(Stop::Fatal(shutting_down())),
+                () = too_long => return Err(Stop::Fatal(self.idle_too_long())),
             }
+        }
+    }
+
+    /// From now on the client is expected to send something.
+    fn begin_idling(&mut self) {
+        self.idle_until = self.session.idle_timeout().map(|timeout| Instant::now() + timeout);
+    }
+
+    fn idle_too_long(&self) -> model::Error {
+        match self.session.status() {
+            TransactionStatus::Idle => {
+                error!(IdleSessionTimeout, "terminating connection due to idle-session timeout")
+            }
+            _ => error!(IdleInTransactionSessionTimeout, "terminating connection due to idle-in-transaction timeout"),
         }
     }
 
@@ -125,7 +155,7 @@ where
         tokio::select! {
             biased;
             sent = self.output.flush() => Ok(sent?),
-            () = self.guard.reached(Phase::Stopping) => Err(Stop::Gone),
+            () = self.guard.ended(Phase::Stopping) => Err(Stop::Gone),
         }
     }
 
@@ -138,29 +168,41 @@ where
         self.output.error(error);
     }
 
-    /// Notices, and settings that changed.
+    /// Notices.
     pub(super) fn side_messages(&mut self) {
         self.output.notices(self.session.take_notices());
-        self.output.parameters(self.session.take_parameter_changes());
+    }
+
+    /// Settings that changed: once for a message or pipeline, as PostgreSQL does.
+    fn report_settings(&mut self) {
+        let changes = self.session.take_parameter_changes();
+        if let Some((_, name)) = changes.iter().find(|(name, _)| name == "application_name") {
+            self.activity.renamed(name);
+        }
+        self.output.parameters(changes);
     }
 
     /// ReadyForQuery, sent at once.
     pub(super) async fn ready(&mut self) -> Result<(), Stop> {
         self.side_messages();
+        self.report_settings();
         let status = self.session.status();
         if status == TransactionStatus::Idle {
             self.portals.clear();
         }
         self.output.ready(status);
+        self.activity.rests(status, self.session.database());
         self.flush().await?;
         // A cancel request that comes from here on is for what the client sends next, or for nothing.
         self.guard.cancel.clear();
         self.guard.deadline = None;
+        self.begin_idling();
         Ok(())
     }
 
     /// A statement begins: its time runs from now.
-    pub(super) fn begin_statement(&mut self) {
+    pub(super) fn begin_statement(&mut self, text: &str) {
+        self.activity.works(text);
         metrics::counter!("marigraph_pg_statements_total").increment(1);
         self.guard.deadline = self.session.statement_timeout().map(|timeout| Instant::now() + timeout);
     }
@@ -172,7 +214,7 @@ where
         if std::mem::take(&mut self.implicit) {
             self.guard.run(&mut self.input, self.session.end_implicit(!self.skipping)).await?;
         }
-        self.begin_statement();
+        self.begin_statement(text);
         let session = &mut self.session;
         let parsed = self.guard.run(&mut self.input, async { session.parse(text) }).await?;
         if parsed.is_empty() {
@@ -186,8 +228,7 @@ where
             }
             return Ok(());
         }
-        self.guard.run(&mut self.input, self.session.begin_implicit()).await?;
-        match self.simple_statements(parsed).await {
+        match self.simple_statements(text, parsed).await {
             // Another error is the one to tell.
             Err(Stop::Error(error)) => {
                 self.session.fail();
@@ -200,13 +241,15 @@ where
     }
 
     /// Several statements in one implicit transaction, which is committed before the last one is said to be complete.
-    async fn simple_statements(&mut self, parsed: Vec<S::Parsed>) -> Result<(), Stop> {
+    /// Behind a COMMIT or ROLLBACK among them the others are a transaction of their own.
+    async fn simple_statements(&mut self, text: &str, parsed: Vec<S::Parsed>) -> Result<(), Stop> {
         let mut tag = None;
         for statement in parsed {
             if let Some(tag) = tag {
                 self.completed(tag);
             }
-            self.begin_statement();
+            self.begin_statement(text);
+            self.session.begin_implicit();
             tag = Some(self.simple_statement(statement).await?);
         }
         self.guard.run(&mut self.input, self.session.end_implicit(true)).await?;
@@ -216,7 +259,7 @@ where
         Ok(())
     }
 
-    /// CommandComplete after notices and changed settings; EmptyQueryResponse for no tag.
+    /// CommandComplete after notices; EmptyQueryResponse for no tag.
     pub(super) fn completed(&mut self, tag: Option<String>) {
         self.side_messages();
         match tag {
@@ -237,8 +280,9 @@ where
             Outcome::Rows(rows) => rows,
             other => return self.without_rows(other).await,
         };
-        self.output.row_description(&rows.columns, |_| false);
-        let mut cursor = Cursor::new(rows, |_| false, self.session.settings());
+        let binary = rows.binary;
+        self.output.row_description(&rows.columns, |_| binary);
+        let mut cursor = Cursor::new(rows, |_| binary, self.session.settings());
         match self.guard.run(&mut self.input, cursor.fetch(&mut self.output, None)).await? {
             Fetched::End(tag) => Ok(Some(tag)),
             Fetched::Suspended => Err(Stop::Error(model::Error::internal("a fetch without limit was suspended"))),

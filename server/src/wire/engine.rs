@@ -8,7 +8,9 @@ use model::Result;
 use model::catalog::User;
 use sql::copy::CopyIn;
 use sql::pgvalue::ValueSettings;
-use sql::session::{Engine, Login, Notice, Outcome, OutputColumn, Parameter, Prepared, Session, TransactionStatus};
+use sql::session::{
+    Engine, Kept, Login, Notice, Outcome, OutputColumn, Parameter, Prepared, Rows, Session, TransactionStatus,
+};
 use sql::statement::Parsed;
 
 use super::backend::{Backend, Shape, WireSession};
@@ -56,9 +58,8 @@ impl WireSession for Session {
         Self::finish_copy(self, copy).await
     }
 
-    async fn begin_implicit(&mut self) -> Result<()> {
+    fn begin_implicit(&mut self) {
         Self::begin_implicit(self);
-        Ok(())
     }
 
     async fn end_implicit(&mut self, ok: bool) -> Result<()> {
@@ -77,12 +78,20 @@ impl WireSession for Session {
         Self::status(self)
     }
 
+    fn database(&self) -> &str {
+        Self::database(self)
+    }
+
     fn settings(&self) -> Arc<ValueSettings> {
         Arc::new(self.value_settings())
     }
 
     fn statement_timeout(&self) -> Option<Duration> {
         Self::settings(self).statement_timeout()
+    }
+
+    fn idle_timeout(&self) -> Option<Duration> {
+        Self::settings(self).idle_timeout(Self::status(self) != TransactionStatus::Idle)
     }
 
     fn reported(&self) -> Vec<(String, String)> {
@@ -97,7 +106,27 @@ impl WireSession for Session {
         Self::take_notices(self)
     }
 
-    fn cursor(&self, name: &str) -> Option<Arc<[OutputColumn]>> {
-        self.cursor_columns(name)
+    fn keep(&mut self, name: &str, text: &str, types: &[u32]) -> Result<u64> {
+        Self::keep(self, name, text, types)
+    }
+
+    fn kept(&self, name: &str) -> Option<&Kept> {
+        Self::kept(self, name)
+    }
+
+    fn forget(&mut self, name: &str) {
+        Self::forget(self, name);
+    }
+
+    fn cursor(&self, name: &str) -> Option<(Arc<[OutputColumn]>, bool)> {
+        Self::cursor(self, name)
+    }
+
+    async fn fetch_portal(&mut self, name: &str, limit: Option<u64>) -> Result<Rows> {
+        Self::fetch_portal(self, name, limit).await
+    }
+
+    fn close_portal(&mut self, name: &str) {
+        Self::close_portal(self, name);
     }
 }

@@ -20,10 +20,17 @@ use super::connection::{Connection, room_for_more};
 use super::guard::Stop;
 use super::rows::{Cursor, Fetched, same_shape};
 
+/// Characters of a prepared statement that are kept for others to see.
+const TEXT_SHOWN_MAX: usize = 1024;
+
 /// A prepared statement; without `prepared` its text was empty.
 pub(crate) struct Statement<S: WireSession> {
     prepared: Option<S::Prepared>,
     shape: Shape,
+    /// Which of the session's kept statements it was made of; 0 for the unnamed one.
+    number: u64,
+    /// Its text, for others to see.
+    text: String,
 }
 
 /// A statement with parameters, as far as it has run.
@@ -83,8 +90,8 @@ where
     pub(super) async fn extended(&mut self, message: Message) -> Result<(), Stop> {
         match message {
             Message::Parse(parse) => self.parse(parse).await,
-            Message::Bind(bind) => Ok(self.bind(bind)?),
-            Message::Describe(describe) => Ok(self.describe(&describe)?),
+            Message::Bind(bind) => self.bind(bind).await,
+            Message::Describe(describe) => self.describe(&describe).await,
             Message::Execute(execute) => self.execute(&execute).await,
             Message::Close(close) => Ok(self.close(&close)?),
             Message::Flush(_) => self.flush().await,
@@ -96,33 +103,63 @@ where
         let name = parse.name.unwrap_or_default();
         if name.is_empty() {
             self.statements.remove("");
-        } else if self.statements.contains_key(&name) {
+        } else if self.session.kept(&name).is_some() {
             return Err(error!(DuplicatePreparedStatement, "prepared statement \"{name}\" already exists").into());
         }
-        room_for_more(self.statements.len(), "prepared statements")?;
         self.guard.deadline = self.session.statement_timeout().map(|timeout| tokio::time::Instant::now() + timeout);
+        let mut statement = self.prepare(&parse.query, &parse.type_oids).await?;
+        if !name.is_empty() {
+            statement.number = self.session.keep(&name, &parse.query, &parse.type_oids)?;
+        }
+        self.statements.insert(name, Arc::new(statement));
+        self.output.put(&ParseComplete::new());
+        Ok(())
+    }
+
+    async fn prepare(&mut self, text: &str, types: &[u32]) -> Result<Statement<S>, Stop> {
         let session = &mut self.session;
         let work = async {
-            let mut parsed = session.parse(&parse.query)?;
+            let mut parsed = session.parse(text)?;
             if parsed.len() > 1 {
                 fail!(SyntaxError, "cannot insert multiple commands into a prepared statement");
             }
             match parsed.pop() {
-                Some(parsed) => session.prepare(parsed, &parse.type_oids).await.map(Some),
+                Some(parsed) => session.prepare(parsed, types).await.map(Some),
                 None => Ok(None),
             }
         };
         let prepared = self.guard.run(&mut self.input, work).await?;
         let nothing = || Shape { parameters: Vec::new(), columns: None };
         let shape = prepared.as_ref().map_or_else(nothing, |prepared| self.session.shape(prepared));
-        self.statements.insert(name, Arc::new(Statement { prepared, shape }));
-        self.output.put(&ParseComplete::new());
-        Ok(())
+        Ok(Statement { prepared, shape, number: 0, text: text.chars().take(TEXT_SHOWN_MAX).collect() })
     }
 
-    fn bind(&mut self, bind: Bind) -> Result<()> {
-        let statement_name = bind.statement_name.unwrap_or_default();
-        let statement = self.statements.get(&statement_name).ok_or_else(|| no_statement(&statement_name))?;
+    /// The statement of this name: of Parse, or of PREPARE. The session knows which names there are.
+    async fn statement(&mut self, name: &str) -> Result<Arc<Statement<S>>, Stop> {
+        let known = self.statements.get(name).cloned();
+        if name.is_empty() {
+            return Ok(known.ok_or_else(|| no_statement(name))?);
+        }
+        let Some(kept) = self.session.kept(name) else {
+            self.statements.remove(name);
+            return Err(no_statement(name).into());
+        };
+        if let Some(known) = known.filter(|known| known.number == kept.number) {
+            return Ok(known);
+        }
+        let (text, types, number) = (kept.text.clone(), kept.types.clone(), kept.number);
+        let statement = Arc::new(Statement { number, ..self.prepare(&text, &types).await? });
+        self.statements.insert(name.to_owned(), Arc::clone(&statement));
+        Ok(statement)
+    }
+
+    async fn bind(&mut self, bind: Bind) -> Result<(), Stop> {
+        let name = bind.statement_name.clone().unwrap_or_default();
+        let statement = self.statement(&name).await?;
+        Ok(self.bind_to(statement, &name, bind)?)
+    }
+
+    fn bind_to(&mut self, statement: Arc<Statement<S>>, statement_name: &str, bind: Bind) -> Result<()> {
         let (given, wanted) = (bind.parameters.len(), statement.shape.parameters.len());
         let formats = &bind.parameter_format_codes;
         checked_formats(formats, given, "parameter", &format!("{given} parameters"))?;
@@ -138,13 +175,13 @@ where
         }
         let value = |(at, value)| Parameter { value, binary: is_binary(formats, at) };
         let portal = Portal {
-            statement: Arc::clone(statement),
+            statement,
             parameters: bind.parameters.into_iter().enumerate().map(value).collect(),
             formats: bind.result_column_format_codes,
             state: State::Bound,
         };
         let name = bind.portal_name.unwrap_or_default();
-        if !name.is_empty() && self.portals.contains_key(&name) {
+        if !name.is_empty() && (self.portals.contains_key(&name) || self.session.cursor(&name).is_some()) {
             fail!(DuplicateCursor, "cursor \"{name}\" already exists");
         }
         room_for_more(self.portals.len(), "portals")?;
@@ -153,10 +190,10 @@ where
         Ok(())
     }
 
-    fn describe(&mut self, describe: &Describe) -> Result<()> {
+    async fn describe(&mut self, describe: &Describe) -> Result<(), Stop> {
         let name = describe.name.as_deref().unwrap_or_default();
         if describe.target_type == b'S' {
-            let statement = self.statements.get(name).ok_or_else(|| no_statement(name))?;
+            let statement = self.statement(name).await?;
             let types = statement.shape.parameters.iter().map(|pg_type| pg_type.oid).collect();
             self.output.put(&ParameterDescription::new(types));
             match &statement.shape.columns {
@@ -166,7 +203,8 @@ where
             return Ok(());
         }
         if describe.target_type != b'P' {
-            fail!(ProtocolViolation, "invalid DESCRIBE message subtype {}", describe.target_type);
+            let kind = describe.target_type;
+            return Err(error!(ProtocolViolation, "invalid DESCRIBE message subtype {kind}").into());
         }
         match self.portals.get(name) {
             Some(portal) => match &portal.statement.shape.columns {
@@ -175,8 +213,8 @@ where
             },
             // Cursors of DECLARE are portals too.
             None => {
-                let columns = self.session.cursor(name).ok_or_else(|| no_portal(name))?;
-                self.output.row_description(&columns, |_| false);
+                let (columns, binary) = self.session.cursor(name).ok_or_else(|| no_portal(name))?;
+                self.output.row_description(&columns, |_| binary);
             }
         }
         Ok(())
@@ -185,8 +223,14 @@ where
     fn close(&mut self, close: &Close) -> Result<()> {
         let name = close.name.as_deref().unwrap_or_default();
         match close.target_type {
-            b'S' => drop(self.statements.remove(name)),
-            b'P' => drop(self.portals.remove(name)),
+            b'S' => {
+                self.statements.remove(name);
+                self.session.forget(name);
+            }
+            b'P' => {
+                self.portals.remove(name);
+                self.session.close_portal(name);
+            }
             other => fail!(ProtocolViolation, "invalid CLOSE message subtype {other}"),
         }
         self.output.put(&CloseComplete::new());
@@ -196,10 +240,10 @@ where
     /// Runs a portal, or goes on with it. It is taken out while it runs: after a failure it is gone.
     async fn execute(&mut self, execute: &Execute) -> Result<(), Stop> {
         let name = execute.name.clone().unwrap_or_default();
-        let mut portal = self.portals.remove(&name).ok_or_else(|| no_portal(&name))?;
         // Anything but a positive number is no limit.
         let limit = u64::try_from(execute.max_rows).ok().filter(|limit| *limit > 0);
-        self.begin_statement();
+        let Some(mut portal) = self.portals.remove(&name) else { return self.execute_cursor(&name, limit).await };
+        self.begin_statement(&portal.statement.text);
         if matches!(portal.state, State::Bound) {
             self.start(&mut portal).await?;
         } else if matches!(portal.state, State::Done) {
@@ -226,6 +270,22 @@ where
         Ok(())
     }
 
+    /// Execute of a cursor of DECLARE.
+    async fn execute_cursor(&mut self, name: &str, limit: Option<u64>) -> Result<(), Stop> {
+        let (_, binary) = self.session.cursor(name).ok_or_else(|| no_portal(name))?;
+        self.begin_statement(&format!("FETCH FROM {name}"));
+        let rows = self.guard.run(&mut self.input, self.session.fetch_portal(name, limit)).await?;
+        let mut cursor = Cursor::new(rows, |_| binary, self.session.settings());
+        match self.guard.run(&mut self.input, cursor.fetch(&mut self.output, limit)).await? {
+            Fetched::Suspended => {
+                self.side_messages();
+                self.output.put(&PortalSuspended::new());
+            }
+            Fetched::End(tag) => self.completed(Some(tag)),
+        }
+        Ok(self.output.flush_if_full().await?)
+    }
+
     /// Runs the statement of a portal: to its end if it gives no rows.
     async fn start(&mut self, portal: &mut Portal<S>) -> Result<(), Stop> {
         let statement = Arc::clone(&portal.statement);
@@ -234,8 +294,8 @@ where
             self.completed(None);
             return Ok(());
         };
-        if !self.implicit && !self.input.sync_is_next() {
-            self.guard.run(&mut self.input, self.session.begin_implicit()).await?;
+        if self.implicit || !self.input.sync_is_next() {
+            self.session.begin_implicit();
             self.implicit = true;
         }
         let parameters = portal.parameters.clone();

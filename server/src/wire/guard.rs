@@ -68,6 +68,15 @@ impl Guard {
         let _ = self.phase.wait_for(|now| *now >= phase).await;
     }
 
+    /// Waits until the process has come to `phase`, or somebody ends this connection.
+    pub(crate) async fn ended(&mut self, phase: Phase) {
+        let cancel = Arc::clone(&self.cancel);
+        tokio::select! {
+            () = cancel.terminated() => {}
+            () = self.reached(phase) => {}
+        }
+    }
+
     /// Runs `work` until it is done or something stops it. While it runs, what the client sends is read ahead, and its
     /// leaving is seen.
     pub(crate) async fn run<T, E: Into<Stop>, R: AsyncRead + Unpin>(
@@ -102,7 +111,7 @@ impl Guard {
                 Err(Stop::Error(error!(QueryCanceled, "canceling statement due to user request")))
             }
             () = timeout => Err(Stop::Error(error!(QueryCanceled, "canceling statement due to statement timeout"))),
-            () = self.reached(Phase::Stopping) => Err(Stop::Fatal(shutting_down())),
+            () = self.ended(Phase::Stopping) => Err(Stop::Fatal(shutting_down())),
             done = AssertUnwindSafe(work).catch_unwind() => {
                 done.unwrap_or_else(|panic| Err(Stop::Error(of_panic(&*panic))))
             }

@@ -129,7 +129,7 @@ async fn connection<B: Backend, R, W>(
         Ok(Opened::Session(session, seat)) => {
             tracing::debug!(%peer, pid = seat.pid, "connected");
             let guard = Guard { cancel: Arc::clone(&seat.cancel), phase, deadline: None };
-            Connection::new(*session, input, output, guard).run().await;
+            Connection::new(*session, input, output, guard, Arc::clone(&seat.activity)).run().await;
             tracing::debug!(%peer, pid = seat.pid, "disconnected");
         }
         Ok(Opened::Cancel) | Err(Stop::Gone) => {}

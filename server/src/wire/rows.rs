@@ -54,7 +54,7 @@ impl Cursor {
             let Some(batch) = &mut self.batch else {
                 if self.done || !self.next_batch().await? {
                     self.done = true;
-                    return Ok(Fetched::End(format!("{} {sent}", self.rows.tag)));
+                    return Ok(Fetched::End(tag(self.rows.tag, sent)));
                 }
                 continue;
             };
@@ -82,6 +82,14 @@ impl Cursor {
             self.batch = Some(Batch { encoder, next: 0, rows: batch.num_rows() });
         }
         Ok(true)
+    }
+}
+
+/// The command tag of so many rows: SHOW and EXPLAIN do not count theirs.
+fn tag(word: &str, rows: u64) -> String {
+    match word {
+        "SHOW" | "EXPLAIN" => word.to_owned(),
+        counted => format!("{counted} {rows}"),
     }
 }
 

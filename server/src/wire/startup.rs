@@ -1,6 +1,7 @@
 //! The start of a connection: encryption requests, the startup packet, authentication, the first ReadyForQuery.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use model::{Result, error, fail};
@@ -58,7 +59,10 @@ where
     }
     let login = login_of(startup.parameters, &seat, peer).map_err(fatal)?;
     authenticate(shared, peer, &login.user, input, output).await?;
-    let session = shared.backend.open(login).await.map_err(fatal)?;
+    let activity = Arc::clone(&seat.activity);
+    let session = shared.backend.open(login.clone()).await.map_err(fatal)?;
+    activity.logged_in(&login);
+    activity.rests(TransactionStatus::Idle, session.database());
     output.put(&Authentication::Ok);
     output.parameters(session.reported());
     output.put(&BackendKeyData::new(seat.pid, SecretKey::I32(seat.secret)));

@@ -1,5 +1,6 @@
 //! The protocol against a session that only pretends: what a client sends, and every message that comes back.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use model::{Result, error, fail};
 use sql::copy::{CopyFormat, CopyIn};
 use sql::pgtype::PgType;
 use sql::pgvalue::ValueSettings;
-use sql::session::{Login, Notice, Outcome, OutputColumn, Parameter, Rows, TransactionStatus};
+use sql::session::{Kept, Login, Notice, Outcome, OutputColumn, Parameter, Rows, TransactionStatus};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::watch;
 
@@ -23,6 +24,7 @@ use super::{Phase, Shared, connection};
 struct Pretender {
     status: TransactionStatus,
     implicit: bool,
+    kept: HashMap<String, Kept>,
     log: Vec<&'static str>,
     timeout: Option<Duration>,
     notices: Vec<Notice>,
@@ -47,7 +49,7 @@ fn rows(count: usize) -> Rows {
     let starts: Vec<usize> = (0..count).step_by(2).collect();
     let batches = starts.into_iter().map(move |start| Ok(batch_of(start, (start + 2).min(count))));
     let columns = Arc::from(vec![column("n", PgType::INT4), column("t", PgType::TEXT)]);
-    Rows { columns, schema, stream: Box::pin(futures::stream::iter(batches)), tag: "SELECT" }
+    Rows { columns, schema, stream: Box::pin(futures::stream::iter(batches)), tag: "SELECT", binary: false }
 }
 
 #[async_trait]
@@ -113,10 +115,10 @@ impl WireSession for Pretender {
         Ok("COPY 0".to_owned())
     }
 
-    async fn begin_implicit(&mut self) -> Result<()> {
-        self.implicit = true;
-        self.log.push("begin");
-        Ok(())
+    fn begin_implicit(&mut self) {
+        if !std::mem::replace(&mut self.implicit, true) {
+            self.log.push("begin");
+        }
     }
 
     async fn end_implicit(&mut self, ok: bool) -> Result<()> {
@@ -156,9 +158,37 @@ impl WireSession for Pretender {
         std::mem::take(&mut self.notices)
     }
 
-    fn cursor(&self, name: &str) -> Option<Arc<[OutputColumn]>> {
-        (name == "sqlcursor").then(|| rows(0).columns)
+    fn database(&self) -> &str {
+        "postgres"
     }
+
+    fn idle_timeout(&self) -> Option<Duration> {
+        None
+    }
+
+    fn keep(&mut self, name: &str, text: &str, types: &[u32]) -> Result<u64> {
+        let number = self.kept.len() as u64 + 1;
+        self.kept.insert(name.to_owned(), Kept { text: text.to_owned(), types: types.to_vec(), number });
+        Ok(number)
+    }
+
+    fn kept(&self, name: &str) -> Option<&Kept> {
+        self.kept.get(name)
+    }
+
+    fn forget(&mut self, name: &str) {
+        self.kept.remove(name);
+    }
+
+    fn cursor(&self, name: &str) -> Option<(Arc<[OutputColumn]>, bool)> {
+        (name == "sqlcursor").then(|| (rows(0).columns, false))
+    }
+
+    async fn fetch_portal(&mut self, _name: &str, limit: Option<u64>) -> Result<Rows> {
+        Ok(rows(limit.unwrap_or(5) as usize))
+    }
+
+    fn close_portal(&mut self, _name: &str) {}
 }
 
 struct Pretend {
@@ -196,6 +226,7 @@ impl Backend for Pretend {
         Ok(Pretender {
             status: TransactionStatus::Idle,
             implicit: false,
+            kept: HashMap::new(),
             log: Vec::new(),
             timeout: self.timeout,
             notices: Vec::new(),
@@ -442,14 +473,14 @@ async fn simple_protocol() {
             columns,
             "Row 0 t0",
             "Complete SELECT 1|",
-            "Status implicit|begin rollback|",
             "Error SERROR C42P01 Mno such table",
+            "Status implicit|begin rollback|",
             "Ready I"
         ]
     );
     assert_eq!(
         client.ask(&query("a; b")).await,
-        ["Complete A|", "Status implicit|begin rollback begin commit|", "Complete B|", "Ready I"]
+        ["Complete A|", "Complete B|", "Status implicit|begin rollback begin commit|", "Ready I"]
     );
     assert_eq!(
         client.ask(&query("syntax error")).await,
@@ -457,7 +488,7 @@ async fn simple_protocol() {
     );
     assert_eq!(
         client.ask(&query("notice")).await,
-        ["Notice SNOTICE C00000 Mhear", "Status TimeZone|UTC|", "Complete SET|", "Ready I"]
+        ["Notice SNOTICE C00000 Mhear", "Complete SET|", "Status TimeZone|UTC|", "Ready I"]
     );
     let told = client.ask(&query("panic")).await;
     assert!(told[0].starts_with("Error SERROR CXX000 Minternal error: a defect"), "{told:?}");

@@ -30,6 +30,7 @@ use model::catalog::{Database, View};
 use model::{Catalog, DataPlane};
 
 use crate::pgtype::PgType;
+use crate::session::LiveSettings;
 
 /// `server_version`: the release of PostgreSQL whose catalogs and functions are offered.
 pub const SERVER_VERSION: &str = "15.18";
@@ -47,8 +48,8 @@ pub struct CatalogContext {
     pub user: String,
     /// `search_path` as it stands; `pg_catalog` is meant anyway.
     pub search_path: Vec<String>,
-    /// Settings of the session that differ from the defaults or are the server's: name and value. Names match in any case.
-    pub settings: Vec<(String, String)>,
+    /// The settings of the session, which its functions read and change.
+    pub settings: LiveSettings,
     /// `pg_backend_pid()`.
     pub backend: i32,
     /// The client's address, empty if unknown.
@@ -64,10 +65,17 @@ pub struct CatalogContext {
 /// What only the server knows: sessions, running queries, columns of views. Every answer may be empty.
 pub trait Observer: Send + Sync {
     /// Name and type of a view's columns, in order.
-    fn view_columns(&self, database: &Database, view: &View) -> Vec<(String, PgType)>;
+    fn view_columns(&self, _database: &Database, _view: &View) -> Vec<(String, PgType)> {
+        Vec::new()
+    }
 
     /// Sessions, for `perf_connections` and `pg_stat_activity`.
     fn connections(&self) -> Vec<Connection>;
+
+    /// Stops the statement of a session, or ends the session; false if there is none of this process id.
+    fn signal(&self, _backend: i32, _terminate: bool) -> bool {
+        false
+    }
 }
 
 /// One session of the server.
@@ -89,8 +97,8 @@ pub struct Connection {
     pub query_ms: i64,
     /// The running or last statement.
     pub query: String,
-    /// Whether it runs.
-    pub active: bool,
+    /// `active`, `idle`, `idle in transaction`, `idle in transaction (aborted)`.
+    pub state: &'static str,
 }
 
 impl fmt::Debug for CatalogContext {
@@ -115,7 +123,7 @@ impl CatalogContext {
             database,
             user,
             search_path: vec!["public".into()],
-            settings: Vec::new(),
+            settings: LiveSettings::default(),
             backend: 0,
             address: String::new(),
             now_us: 0,
@@ -130,11 +138,18 @@ impl CatalogContext {
         self.catalog.database(&self.database)
     }
 
-    /// The value of a setting: the session's, or the default.
+    /// The value of a setting in the unit that it is kept in: the session's, or the default.
     #[must_use]
     pub fn setting(&self, name: &str) -> Option<String> {
-        let own = self.settings.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-        own.map(|(_, value)| value.clone()).or_else(|| statics::default_setting(name).map(str::to_owned))
+        let own = self.settings.now().get(name).map(str::to_owned);
+        own.or_else(|| statics::default_setting(name).map(str::to_owned))
+    }
+
+    /// The value of a setting as SHOW prints it.
+    #[must_use]
+    pub fn shown_setting(&self, name: &str) -> Option<String> {
+        let own = self.settings.now().shown(name);
+        own.or_else(|| statics::default_setting(name).map(str::to_owned))
     }
 
     /// As an extension of DataFusion's `ConfigOptions`, where the functions of [`crate::functions::pg`] look for it.

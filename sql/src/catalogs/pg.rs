@@ -427,7 +427,7 @@ pub(super) fn connections(context: &CatalogContext) -> Vec<Connection> {
         login_ms: context.now_us / 1000,
         query_ms: context.now_us / 1000,
         query: String::new(),
-        active: true,
+        state: "active",
     }]
 }
 
@@ -445,7 +445,7 @@ fn activity(context: &CatalogContext, rows: &mut Rows) {
             ("backend_start", moment(of.login_ms)),
             ("query_start", moment(of.query_ms)),
             ("state_change", moment(of.query_ms)),
-            ("state", if of.active { "active" } else { "idle" }.into()),
+            ("state", of.state.into()),
             ("query", (&of.query).into()),
             ("backend_type", "client backend".into()),
         ]);

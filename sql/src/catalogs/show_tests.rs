@@ -27,7 +27,6 @@ fn shows() -> Vec<Show> {
         "queries",
         "connections",
         "transactions",
-        "cluster variables",
         "indexes",
         "streams",
         "nonsense",

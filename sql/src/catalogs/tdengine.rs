@@ -304,7 +304,7 @@ async fn disk_usage(context: &CatalogContext, rows: &mut Rows) -> Result<()> {
 
 fn variables(context: &CatalogContext, rows: &mut Rows, per_dnode: bool) {
     let dnode = context.catalog.dnodes.keys().next().map_or(0, |id| id.0);
-    for (name, value) in &context.settings {
+    for (name, value, _) in context.settings.now().all() {
         let mut cells = vec![("name", name.into()), ("value", value.into())];
         if per_dnode {
             cells.extend([("dnode_id", dnode.into()), ("scope", "session".into())]);
@@ -335,7 +335,7 @@ fn keywords(rows: &mut Rows) {
 }
 
 fn queries(context: &CatalogContext, rows: &mut Rows) {
-    for of in pg::connections(context).into_iter().filter(|of| of.active) {
+    for of in pg::connections(context).into_iter().filter(|of| of.state == "active") {
         rows.add([
             ("kill_id", of.backend.to_string().into()),
             ("conn_id", of.backend.into()),

@@ -4,6 +4,7 @@
 //! where DataFusion has no word for it, a function of [`crate::functions::pg`] stands in (`pg_any`, `pg_only`, `pg_regclass`).
 //! Start reading at [`rewrite`]; [`exprs`] has the expressions, [`subqueries`] the subqueries, [`tables`] what stands in FROM, [`series`] `generate_series`.
 
+pub mod asyncpg;
 mod build;
 mod casts;
 mod exprs;

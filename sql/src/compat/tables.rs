@@ -75,6 +75,7 @@ pub(super) fn rewrite(table: &mut TableFactor) {
             }
         }
         TableFactor::UNNEST { alias, array_exprs, .. } if array_exprs.len() == 1 => name_column(alias, "unnest"),
+        TableFactor::UNNEST { alias, array_exprs, .. } => name_columns(alias, "unnest", array_exprs.len()),
         _ => {}
     }
 }
@@ -103,6 +104,21 @@ fn unnest(list: Expr, alias: Option<TableAlias>) -> TableFactor {
         with_offset: false,
         with_offset_alias: None,
         with_ordinality: false,
+    }
+}
+
+/// Several columns of a function are all called as the function. Behind the mark of `crate::plan::error::shown` they
+/// are told apart.
+fn name_columns(alias: &mut Option<TableAlias>, function: &str, count: usize) {
+    let alias = alias.get_or_insert_with(|| TableAlias {
+        explicit: true,
+        name: Ident::new(function),
+        columns: Vec::new(),
+        at: None,
+    });
+    for at in alias.columns.len()..count {
+        let name = if at == 0 { function.to_owned() } else { format!("{function}\u{1}{at}") };
+        alias.columns.push(TableAliasColumnDef { name: Ident::with_quote('"', name), data_type: None });
     }
 }
 

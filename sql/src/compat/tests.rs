@@ -13,7 +13,10 @@ const RUN_MIN: usize = 119;
 /// A statement with its parameters filled in as its client would.
 fn bound(statement: &str) -> String {
     let text = statement.replace("$1::oid[]", "'{1009}'::oid[]");
-    let text = text.replace("ANY($1)", "ANY('{r,p,f}')").replace("ANY($2)", "ANY('{r,p,f}')");
+    let text = text
+        .replace("'jit', $1", "'jit', 'off'")
+        .replace("ANY($1)", "ANY('{r,p,f}')")
+        .replace("ANY($2)", "ANY('{r,p,f}')");
     text.replace("$1", "'public'").replace("$2", "'meters'").replace("$3", "'%'")
 }
 

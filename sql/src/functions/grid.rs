@@ -10,11 +10,11 @@
 //! takes days of 24 hours. Start reading at [`Windows::parse`].
 
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, TimeDelta, TimeZone as _};
-use chrono_tz::Tz;
 use datafusion::arrow::datatypes::TimeUnit;
 use model::{Result, TimeRange, aggregate, error, fail};
 
 use crate::parser::markers::{Duration, Unit};
+use crate::pgvalue::TimeZone;
 use crate::plan::filter::unit_nanos;
 
 /// Windows that one row may be in, at most.
@@ -41,7 +41,7 @@ enum Grid {
 #[derive(Clone, Debug)]
 pub struct Windows {
     grid: Grid,
-    zone: Tz,
+    zone: TimeZone,
     /// Nanoseconds in one tick.
     tick: i64,
 }
@@ -177,7 +177,7 @@ impl Windows {
         match self.grid {
             Grid::Ticks { width, sliding, offset } => return (width == sliding).then(|| fixed(sliding, offset)),
             // A day of UTC is always as long.
-            Grid::Wall { width, sliding, offset } if width == sliding && self.zone == Tz::UTC => {
+            Grid::Wall { width, sliding, offset } if width == sliding && self.zone == TimeZone::UTC => {
                 let ticks = |nanos: i128| i64::try_from(nanos / i128::from(self.tick)).ok();
                 return Some(fixed(ticks(sliding)?, ticks(offset)?));
             }
@@ -254,7 +254,7 @@ impl Windows {
 }
 
 /// The first instant at which the clock of `zone` shows `wall` or a later time.
-fn first_instant(zone: Tz, wall: NaiveDateTime) -> Option<DateTime<Tz>> {
+fn first_instant(zone: TimeZone, wall: NaiveDateTime) -> Option<DateTime<TimeZone>> {
     if let Some(instant) = zone.from_local_datetime(&wall).earliest() {
         return Some(instant);
     }
@@ -336,6 +336,7 @@ fn check(width: i128, offset: i128, sliding: i128) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use chrono_tz::Tz;
     use proptest::prelude::*;
 
     use super::*;

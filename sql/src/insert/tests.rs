@@ -144,7 +144,7 @@ fn relation(
 
 /// The time zone and the clock of tests: 2023-11-14 22:13:20.123456789 UTC.
 pub(crate) fn reading() -> Reading {
-    Reading { timezone: chrono_tz::Tz::UTC, now_nanos: 1_700_000_000_123_456_789 }
+    Reading { timezone: crate::pgvalue::TimeZone::UTC, now_nanos: 1_700_000_000_123_456_789 }
 }
 
 /// Batches as text: one line per row.

@@ -8,8 +8,9 @@ mod builder;
 mod number;
 mod time;
 
-use chrono_tz::Tz;
 use model::{DataType, Precision, Result, Value};
+
+use crate::pgvalue::TimeZone;
 
 pub use builder::ColumnBuilder;
 pub(crate) use time::{now, today};
@@ -18,7 +19,7 @@ pub(crate) use time::{now, today};
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
     /// The session's TimeZone: for times without a zone.
-    pub timezone: Tz,
+    pub timezone: TimeZone,
     /// The statement's time: nanoseconds since the epoch.
     pub now_nanos: i64,
 }

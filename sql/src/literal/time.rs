@@ -7,11 +7,11 @@
 //!   the gap; in the doubled hour of an autumn it is the second one. So does PostgreSQL.
 //! - Digits only are ticks, except that 8 or 14 of them are refused: they could as well be `YYYYMMDD[hhmmss]`.
 
-use chrono::{DateTime, Offset, TimeDelta, TimeZone};
-use chrono_tz::Tz;
+use chrono::{DateTime, Offset, TimeDelta, TimeZone as _};
 use model::{Precision, Result, error};
 
 use super::Reading;
+use crate::pgvalue::{TimeZone, ZoneOffset};
 
 /// Seconds of one day.
 const DAY: i64 = 86_400;
@@ -32,7 +32,7 @@ enum Zone {
     Session,
     /// Seconds east of UTC.
     Fixed(i64),
-    Named(Tz),
+    Named(TimeZone),
 }
 
 /// Reads a time as ticks.
@@ -125,12 +125,12 @@ fn out_of_range(text: &str) -> model::Error {
 }
 
 /// Seconds east of UTC at a local time, in seconds since the epoch as if it were UTC.
-fn offset_of(zone: Tz, local: i64) -> i64 {
-    if zone == Tz::UTC {
+fn offset_of(zone: TimeZone, local: i64) -> i64 {
+    if zone == TimeZone::UTC {
         return 0;
     }
     let Some(time) = DateTime::from_timestamp(local, 0).map(|time| time.naive_utc()) else { return 0 };
-    let seconds = |offset: chrono_tz::TzOffset| i64::from(offset.fix().local_minus_utc());
+    let seconds = |offset: ZoneOffset| i64::from(offset.fix().local_minus_utc());
     match zone.offset_from_local_datetime(&time) {
         chrono::LocalResult::Single(offset) => seconds(offset),
         chrono::LocalResult::Ambiguous(_, later) => seconds(later),
@@ -146,7 +146,7 @@ fn offset_of(zone: Tz, local: i64) -> i64 {
 }
 
 /// Seconds east of UTC at an instant.
-fn utc_offset(zone: Tz, seconds: i64) -> i64 {
+fn utc_offset(zone: TimeZone, seconds: i64) -> i64 {
     match DateTime::from_timestamp(seconds, 0) {
         Some(time) => i64::from(zone.offset_from_utc_datetime(&time.naive_utc()).fix().local_minus_utc()),
         None => 0,
@@ -219,8 +219,8 @@ fn zone(scan: &mut Scan<'_>, text: &str) -> Result<Zone> {
         Some(_) => {
             let name = text.get(scan.at..).unwrap_or_default();
             scan.at = scan.bytes.len();
-            match chrono_tz::TZ_VARIANTS.iter().find(|zone| zone.name().eq_ignore_ascii_case(name)) {
-                Some(zone) => Zone::Named(*zone),
+            match TimeZone::named(name) {
+                Some(zone) => Zone::Named(zone),
                 None => return Err(error!(InvalidParameterValue, "time zone \"{name}\" not recognized")),
             }
         }
@@ -318,13 +318,13 @@ fn days_in_month(year: i64, month: i64) -> i64 {
 mod tests {
     use super::*;
 
-    fn read(text: &str, precision: Precision, zone: Tz) -> std::result::Result<i64, String> {
+    fn read(text: &str, precision: Precision, zone: TimeZone) -> std::result::Result<i64, String> {
         let reading = Reading { timezone: zone, now_nanos: 1_700_000_000_123_456_789 };
         timestamp(text, precision, &reading).map_err(|error| format!("{} {error}", error.state().code()))
     }
 
     fn millis(text: &str) -> std::result::Result<i64, String> {
-        read(text, Precision::Milli, Tz::UTC)
+        read(text, Precision::Milli, TimeZone::UTC)
     }
 
     #[test]
@@ -360,14 +360,15 @@ mod tests {
         assert_eq!(millis("1970-01-01 00:00:00.0004"), Ok(0));
         assert_eq!(millis("1970-01-01 00:00:00.0005"), Ok(1));
         assert_eq!(millis("1970-01-01 23:59:59.9999"), Ok(86_400_000));
-        assert_eq!(read("1970-01-01 00:00:00.0000005", Precision::Micro, Tz::UTC), Ok(1));
-        assert_eq!(read("1970-01-01 00:00:00.1234567894", Precision::Nano, Tz::UTC), Ok(123_456_789));
-        assert_eq!(read("1970-01-01 00:00:00.1234567895", Precision::Nano, Tz::UTC), Ok(123_456_790));
+        assert_eq!(read("1970-01-01 00:00:00.0000005", Precision::Micro, TimeZone::UTC), Ok(1));
+        assert_eq!(read("1970-01-01 00:00:00.1234567894", Precision::Nano, TimeZone::UTC), Ok(123_456_789));
+        assert_eq!(read("1970-01-01 00:00:00.1234567895", Precision::Nano, TimeZone::UTC), Ok(123_456_790));
     }
 
     #[test]
     fn follows_the_zone_through_gaps_and_doubled_hours() {
-        let berlin = |text| read(text, Precision::Milli, Tz::Europe__Berlin).expect("a time") / 1000;
+        let berlin =
+            |text| read(text, Precision::Milli, TimeZone::Named(chrono_tz::Tz::Europe__Berlin)).expect("a time") / 1000;
         assert_eq!(berlin("2024-01-01 00:00:00"), 1_704_063_600);
         // 02:30 does not exist on 31 March 2024: PostgreSQL gives 03:30 summer time.
         assert_eq!(berlin("2024-03-31 02:30:00"), berlin("2024-03-31 03:30:00"));
@@ -400,6 +401,6 @@ mod tests {
             };
             assert_eq!(code_of(millis(text)), code, "{text}");
         }
-        assert!(read("2300-01-01", Precision::Nano, Tz::UTC).is_err());
+        assert!(read("2300-01-01", Precision::Nano, TimeZone::UTC).is_err());
     }
 }

@@ -90,7 +90,7 @@ impl Lowering<'_> {
             width: text(windowing.interval),
             offset: text(windowing.offset),
             sliding: text(windowing.sliding.filter(|sliding| Some(*sliding) != windowing.interval)),
-            zone: self.context.timezone.name().to_owned(),
+            zone: self.context.timezone.name(),
         }
     }
 

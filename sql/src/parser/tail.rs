@@ -36,7 +36,8 @@ const WORDS: &[&str] = &[
 /// 42601 where a clause is malformed.
 pub(crate) fn rewrite(text: &str, mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> {
     top_is_a_function(&mut tokens);
-    let tokens = spell_tables(tokens);
+    let mut tokens = spell_tables(tokens);
+    rows_without_columns(&mut tokens);
     let select = tokens.iter().any(|token| keyword(token) == Keyword::SELECT);
     if !select || !tokens.iter().any(|token| WORDS.iter().any(|word| is_word(token, word))) {
         return Ok(tokens);
@@ -94,6 +95,40 @@ fn spell_tables(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         out.extend(words.into_iter().map(|word| TokenWithSpan { token: word, span: token.span }));
     }
     out
+}
+
+/// `SELECT`, `SELECT WHERE …`: a row without columns, which the stock grammar reads only before FROM.
+fn rows_without_columns(tokens: &mut Vec<TokenWithSpan>) {
+    let follows = |token: Option<&TokenWithSpan>| match token {
+        None => true,
+        Some(next) if matches!(next.token, Token::EOF | Token::RParen) => true,
+        Some(next) => matches!(
+            keyword(next),
+            Keyword::WHERE
+                | Keyword::GROUP
+                | Keyword::HAVING
+                | Keyword::WINDOW
+                | Keyword::UNION
+                | Keyword::EXCEPT
+                | Keyword::INTERSECT
+                | Keyword::ORDER
+                | Keyword::LIMIT
+                | Keyword::OFFSET
+                | Keyword::FETCH
+                | Keyword::FOR
+        ),
+    };
+    for at in (0..tokens.len()).rev() {
+        if keyword(&tokens[at]) != Keyword::SELECT || !follows(tokens.get(at + 1)) {
+            continue;
+        }
+        let word = |word| Token::make_word(word, None);
+        let one = Token::Number("0".to_owned(), false);
+        let nested = [Token::LParen, word("VALUES"), Token::LParen, one, Token::RParen, Token::RParen];
+        let row = [word("FROM")].into_iter().chain(nested).chain([word("AS"), word("_row")]);
+        let span = tokens[at].span;
+        tokens.splice(at + 1..at + 1, row.map(|token| TokenWithSpan { token, span }));
+    }
 }
 
 /// For each opening parenthesis the index of the one that closes it, or the number of tokens.

@@ -7,8 +7,9 @@ use datafusion::scalar::ScalarValue;
 use model::{Error, Result, error};
 
 use super::encode::full_name;
-use super::settings::{DateOrder, TimeZone, ValueSettings};
+use super::settings::{DateOrder, ValueSettings};
 use super::time::{DAY_S, Interval, civil, days_of};
+use super::zone::TimeZone;
 use crate::pgtype::PgType;
 
 fn malformed(pg_type: PgType, text: &str) -> Error {

@@ -14,8 +14,9 @@ use model::{Error, Result, error, fail};
 
 use super::list;
 use super::number::{put_f32, put_f64, put_numeric_binary, put_numeric_text};
-use super::settings::{TimeZone, ValueSettings};
+use super::settings::ValueSettings;
 use super::time::{self, Interval, PG_EPOCH_DAYS, PG_EPOCH_US};
+use super::zone::TimeZone;
 use crate::numeric::{self, Shown};
 use crate::pgtype::PgType;
 

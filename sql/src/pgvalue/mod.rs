@@ -13,6 +13,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod time;
+mod zone;
 
 use std::sync::Arc;
 
@@ -24,7 +25,8 @@ use model::{Error, Result};
 pub use copy_out::CopyEncoder;
 pub use decode::decode;
 pub use encode::full_name;
-pub use settings::{DateOrder, DateStyle, IntervalStyle, OidNames, TimeZone, ValueSettings, parse_date_style};
+pub use settings::{DateOrder, DateStyle, IntervalStyle, OidNames, ValueSettings, parse_date_style};
+pub use zone::{TimeZone, ZoneOffset};
 
 use crate::pgtype::PgType;
 use encode::{ColumnEncoder, Target};

@@ -4,7 +4,8 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::settings::{DateOrder, DateStyle, IntervalStyle, TimeZone, ValueSettings};
+use super::settings::{DateOrder, DateStyle, IntervalStyle, ValueSettings};
+use super::zone::TimeZone;
 
 pub(super) const DAY_S: i64 = 86_400;
 /// Days from 1970-01-01 to 2000-01-01, PostgreSQL's epoch.

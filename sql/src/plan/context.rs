@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use chrono_tz::Tz;
 use datafusion::logical_expr::LogicalPlan;
 use model::write::Overlay;
 use model::{Catalog, Suid};
@@ -12,6 +11,7 @@ use tokio::time::Instant;
 use super::pushdown::Pushdown;
 use crate::catalogs::CatalogContext;
 use crate::pgtype::PgType;
+use crate::pgvalue::TimeZone;
 use crate::session::OutputColumn;
 
 /// The session as planning sees it.
@@ -24,7 +24,7 @@ pub struct PlanContext {
     /// `search_path`: `public` and `pg_catalog` are meant anyway.
     pub search_path: Vec<String>,
     /// `TimeZone`: calendar windows, times without a zone.
-    pub timezone: Tz,
+    pub timezone: TimeZone,
     /// Microseconds since the epoch: what `now()` is in this statement or transaction.
     pub now_us: i64,
     /// Who asks.
@@ -54,7 +54,7 @@ impl PlanContext {
             catalog,
             database: database.into(),
             search_path: vec!["public".into()],
-            timezone: Tz::UTC,
+            timezone: TimeZone::UTC,
             now_us,
             user: "root".into(),
             backend: 0,

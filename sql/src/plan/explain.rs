@@ -7,13 +7,13 @@ use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::physical_plan::metrics::{MetricValue, MetricsSet};
-use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, execute_stream};
+use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 use futures::StreamExt;
 use model::Result;
 use model::scan::RowStream;
 
-use super::error::{from_datafusion, shown};
-use super::{Planned, Planner, within};
+use super::error::shown;
+use super::{Planned, Planner};
 
 /// What EXPLAIN was asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,9 +43,7 @@ impl Planner {
         let planning = begun.elapsed();
         let mut rows = None;
         if options.analyze {
-            let stream = execute_stream(Arc::clone(&plan), state.task_ctx()).map_err(from_datafusion)?;
-            let stream: RowStream = Box::pin(stream.map(|batch| batch.map_err(from_datafusion)));
-            let mut stream = within(stream, planned.context.deadline);
+            let mut stream = self.run(Arc::clone(&plan), &state, planned.context.deadline)?;
             let mut count = 0;
             while let Some(batch) = stream.next().await {
                 count += batch?.num_rows();

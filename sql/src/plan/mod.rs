@@ -14,6 +14,7 @@ mod lateral;
 mod merges;
 pub mod names;
 mod output;
+mod parameters;
 mod places;
 mod provider;
 pub mod pushdown;
@@ -36,8 +37,10 @@ use futures::StreamExt;
 use model::scan::RowStream;
 use model::{DataPlane, Result, fail};
 use sqlparser::ast;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 pub use context::{PlanContext, Planned};
 pub use explain::ExplainOptions;
@@ -56,12 +59,14 @@ pub struct PlannerSettings {
     pub batch_rows: usize,
     /// Bytes that all running queries may hold together; sorts and aggregates spill beyond it, others fail with 53200.
     pub memory_bytes: usize,
+    /// Whose threads the work of queries holds, which may not yield for long; None: those of the caller.
+    pub threads: Option<Handle>,
 }
 
 impl Default for PlannerSettings {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { target_partitions: cores, batch_rows: 8192, memory_bytes: 1 << 30 }
+        Self { target_partitions: cores, batch_rows: 8192, memory_bytes: 1 << 30, threads: None }
     }
 }
 
@@ -72,6 +77,7 @@ pub const PARAMETERS_MAX: usize = 65_535;
 pub struct Planner {
     plane: Arc<dyn DataPlane>,
     states: States,
+    threads: Option<Handle>,
 }
 
 impl Planner {
@@ -81,7 +87,7 @@ impl Planner {
     ///
     /// If the settings make no sense to DataFusion.
     pub fn new(plane: Arc<dyn DataPlane>, settings: &PlannerSettings) -> Result<Self> {
-        Ok(Self { plane, states: States::new(settings)? })
+        Ok(Self { plane, states: States::new(settings)?, threads: settings.threads.clone() })
     }
 
     /// Plans a query. `parameter_types[n]` is what the client said of `$n+1`; None and missing ones are inferred.
@@ -97,10 +103,12 @@ impl Planner {
     ) -> Result<Planned> {
         let names = names::resolve(self.plane.as_ref(), query, &context).await?;
         let catalogs = system::context(&self.plane, &names, &context);
+        let mut types = parameter_types_of(query, parameter_types)?;
         let lowered = lower(query, &names, &context, &catalogs)?;
         let state = self.states.for_planning(&context, &catalogs);
         let place = |error: model::Error| places::placed(error, query);
-        let parameters = self.parameters(&state, &lowered, &context, query, parameter_types).map_err(place)?;
+        self.infer(&state, &lowered, &context, &mut types, query).map_err(place)?;
+        let parameters = types.decided();
         let fields = parameters.iter().enumerate().map(|(n, pg)| Some(parameter_field(n, *pg))).collect();
         let plan = self.logical(&state, &lowered, &context, fields, query).map_err(place)?;
         let columns = output::columns(&plan);
@@ -136,32 +144,25 @@ impl Planner {
         fill::insert(plan, &lowered.fills).map_err(from_datafusion)
     }
 
-    /// The types of all parameters: what the client said, what the plan implies, text where nothing says anything.
-    fn parameters(
+    /// Finds the types of parameters that nobody said by planning without them.
+    fn infer(
         &self,
         state: &SessionState,
         lowered: &Lowered,
         context: &Arc<PlanContext>,
+        types: &mut parameters::Types,
         query: &ast::Query,
-        given: &[Option<PgType>],
-    ) -> Result<Vec<PgType>> {
-        let count = output::highest_parameter(query)?.max(given.len());
-        if count == 0 {
-            return Ok(Vec::new());
+    ) -> Result<()> {
+        if types.known().iter().all(Option::is_some) {
+            return Ok(());
         }
-        if count > PARAMETERS_MAX {
-            fail!(StatementTooComplex, "a statement has at most {PARAMETERS_MAX} parameters");
+        let field = |(n, of): (usize, &Option<PgType>)| of.map(|of| parameter_field(n, of));
+        let known = types.known().iter().enumerate().map(field).collect();
+        // What cannot be planned without all types is planned with text for those that are not known.
+        if let Ok(plan) = self.logical(state, lowered, context, known, query) {
+            parameters::implied(&plan, types).map_err(from_datafusion)?;
         }
-        let given = |n: usize| given.get(n).copied().flatten().filter(|pg| *pg != PgType::UNKNOWN);
-        let known = (0..count).map(|n| given(n).map(|pg| parameter_field(n, pg))).collect();
-        let plan = self.logical(state, lowered, context, known, query)?;
-        let inferred = plan.get_parameter_types().map_err(from_datafusion)?;
-        let of = |n: usize| {
-            let inferred = || inferred.get(&format!("${}", n + 1)).cloned().flatten();
-            let arrow = || inferred().filter(|t| !t.is_null()).map(|t| PgType::of_arrow(&t));
-            given(n).or_else(arrow).unwrap_or(PgType::TEXT)
-        };
-        Ok((0..count).map(of).collect())
+        Ok(())
     }
 
     /// Runs a planned query. `values` has one value of `PgType::arrow` per parameter.
@@ -172,9 +173,19 @@ impl Planner {
     pub async fn execute(&self, planned: &Planned, values: Vec<ScalarValue>) -> Result<(SchemaRef, RowStream)> {
         let (state, plan) = self.physical(planned, values).await?;
         let schema = plan.schema();
+        Ok((schema, self.run(plan, &state, planned.context.deadline)?))
+    }
+
+    /// Runs a physical plan on the threads of queries.
+    fn run(&self, plan: Arc<dyn ExecutionPlan>, state: &SessionState, deadline: Option<Instant>) -> Result<RowStream> {
+        let threads = self.threads.clone().unwrap_or_else(Handle::current);
+        // Operators spawn tasks of their own, already here.
+        let entered = threads.enter();
         let stream = execute_stream(plan, state.task_ctx()).map_err(from_datafusion)?;
-        let stream = apart(Box::pin(stream.map(|batch| batch.map_err(from_datafusion))));
-        Ok((schema, within(stream, planned.context.deadline)))
+        drop(entered);
+        let stream = apart(Box::pin(stream.map(|batch| batch.map_err(from_datafusion))), &threads);
+        // Whoever fetches behind the end finds it again.
+        Ok(within(stream, deadline).fuse().boxed())
     }
 
     /// The physical plan with its parameters filled in.
@@ -220,8 +231,27 @@ fn unplannable(fault: datafusion::error::DataFusionError) -> model::Error {
     }
 }
 
+/// What the client and the text say of the parameters of a query.
+fn parameter_types_of(query: &ast::Query, given: &[Option<PgType>]) -> Result<parameters::Types> {
+    let count = output::highest_parameter(query)?.max(given.len());
+    if count > PARAMETERS_MAX {
+        fail!(StatementTooComplex, "a statement has at most {PARAMETERS_MAX} parameters");
+    }
+    let mut types = parameters::Types::given(given, count);
+    if count > 0 {
+        parameters::stated(query, &mut types);
+    }
+    Ok(types)
+}
+
 fn parameter_field(n: usize, pg: PgType) -> FieldRef {
-    Arc::new(Field::new(format!("${}", n + 1), pg.arrow(), true))
+    let field = Field::new(format!("${}", n + 1), pg.arrow(), true);
+    if PgType::of(&field) == pg {
+        return Arc::new(field);
+    }
+    // It shares its Arrow type with another.
+    let oid = (crate::pgtype::PG_OID.to_owned(), pg.oid.to_string());
+    Arc::new(field.with_metadata([oid].into()))
 }
 
 fn register(state: &mut SessionState) -> datafusion::common::Result<()> {
@@ -243,11 +273,11 @@ fn timed_out() -> model::Error {
 }
 
 /// The rows, until the statement's time is up.
-fn within(stream: RowStream, deadline: Option<tokio::time::Instant>) -> RowStream {
+fn within(stream: RowStream, deadline: Option<Instant>) -> RowStream {
     let Some(deadline) = deadline else { return stream };
     Box::pin(futures::stream::unfold(Some(stream), move |stream| async move {
         let mut stream = stream?;
-        if tokio::time::Instant::now() >= deadline {
+        if Instant::now() >= deadline {
             return Some((Err(timed_out()), None));
         }
         match tokio::time::timeout_at(deadline, stream.next()).await {
@@ -263,7 +293,7 @@ const BATCHES_AHEAD: usize = 2;
 
 /// Runs a stream in a task of its own, so that a reader is never held up by work that does not yield: it can stop waiting
 /// at once. Dropping the result ends the task at its next yield.
-fn apart(mut stream: RowStream) -> RowStream {
+fn apart(mut stream: RowStream, threads: &Handle) -> RowStream {
     struct Running(Option<JoinHandle<()>>);
     impl Drop for Running {
         fn drop(&mut self) {
@@ -273,7 +303,7 @@ fn apart(mut stream: RowStream) -> RowStream {
         }
     }
     let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
-    let task = tokio::spawn(async move {
+    let task = threads.spawn(async move {
         while let Some(batch) = stream.next().await {
             if sender.send(batch).await.is_err() {
                 break;

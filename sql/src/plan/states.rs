@@ -138,7 +138,7 @@ pub(super) fn narrow(state: &mut SessionState, plan: &LogicalPlan) {
 /// A state with what the session sets. Functions find these options when they run.
 fn with_session(mut state: SessionState, context: &PlanContext, catalogs: &Arc<CatalogContext>) -> SessionState {
     let options = state.config_mut().options_mut();
-    options.execution.time_zone = Some(context.timezone.name().into());
+    options.execution.time_zone = Some(context.timezone.arrow_name());
     options.extensions.insert(catalogs.extension());
     options.extensions.insert(context.pushdown);
     let now = DateTime::from_timestamp_micros(context.now_us).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! DECLARE, FETCH, MOVE, CLOSE, and PREPARE, EXECUTE, DEALLOCATE.
 //!
 //! A cursor is a query whose rows are taken piece by piece. It reads a consistent snapshot, so WITH HOLD has nothing to
-//! copy at COMMIT.
+//! copy at COMMIT. Names of cursors are those of portals, and names of prepared statements those of the protocol's.
 
 use std::sync::Arc;
 
@@ -13,10 +13,11 @@ use model::{Result, error, fail};
 use parking_lot::Mutex;
 use sqlparser::ast;
 
+use super::insert::Bound;
 use super::{Outcome, OutputColumn, Rows, Session};
 
 /// Most cursors, and most prepared statements by SQL, in one session.
-const NAMES_MAX: usize = 1000;
+const NAMES_MAX: usize = 10_000;
 
 /// A query whose rows are taken piece by piece.
 pub(super) struct Cursor {
@@ -26,14 +27,31 @@ pub(super) struct Cursor {
     stream: Mutex<RowStream>,
     /// What is left of the batch that was read last.
     rest: Option<RecordBatch>,
-    hold: bool,
+    /// WITH HOLD: it outlives a transaction that commits.
+    pub(super) hold: bool,
+    /// BINARY: FETCH gives its rows in binary format where nothing else is asked for.
+    binary: bool,
+    /// In the order of their declaration.
+    pub(super) number: u64,
 }
 
-/// A statement that PREPARE keeps.
-#[derive(Clone)]
-pub(super) struct SqlPrepared {
-    pub(super) text: String,
-    pub(super) types: Vec<u32>,
+/// DECLARE without its query.
+pub(super) struct Declare {
+    pub(super) name: String,
+    pub(super) hold: bool,
+    pub(super) scroll: bool,
+    pub(super) binary: bool,
+}
+
+/// A statement that PREPARE or Parse keeps.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// Its own text.
+    pub text: String,
+    /// The types that were given of its parameters, 0 for none.
+    pub types: Vec<u32>,
+    /// No other statement of the session has it: a name may be given again.
+    pub number: u64,
 }
 
 impl Cursor {
@@ -64,19 +82,14 @@ impl Cursor {
 }
 
 impl Session {
-    pub(super) async fn declare(
-        &mut self,
-        name: String,
-        hold: bool,
-        scroll: bool,
-        query: &ast::Query,
-    ) -> Result<String> {
+    pub(super) async fn declare(&mut self, declare: Declare, query: &ast::Query, bound: &Bound<'_>) -> Result<String> {
+        let Declare { name, hold, scroll, binary } = declare;
         if scroll {
             return Err(
                 error!(FeatureNotSupported, "SCROLL cursors are not supported").with_hint("Cursors move forward only.")
             );
         }
-        if !hold && !self.transaction.is_block() {
+        if !hold && !self.transaction.holds() {
             fail!(NoActiveSqlTransaction, "DECLARE CURSOR can only be used in transaction blocks");
         }
         if self.cursors.contains_key(&name) {
@@ -85,10 +98,11 @@ impl Session {
         if self.cursors.len() >= NAMES_MAX {
             fail!(ConfigurationLimitExceeded, "more than {NAMES_MAX} cursors are open");
         }
-        let rows = self.run_query(query, Vec::new()).await?;
-        let cursor =
-            Cursor { columns: rows.columns, schema: rows.schema, stream: Mutex::new(rows.stream), rest: None, hold };
-        self.cursors.insert(name, cursor);
+        let rows = self.run_query_as(query, self.parameter_values(bound)?, bound.types).await?;
+        let number = self.cursors_declared;
+        self.cursors_declared += 1;
+        let (columns, schema, stream) = (rows.columns, rows.schema, Mutex::new(rows.stream));
+        self.cursors.insert(name, Cursor { columns, schema, stream, rest: None, hold, binary, number });
         Ok("DECLARE CURSOR".to_owned())
     }
 
@@ -112,6 +126,7 @@ impl Session {
                 schema: cursor.schema.clone(),
                 stream,
                 tag: "FETCH",
+                binary: cursor.binary,
             }));
         }
         let (taken, rows) = cursor.take(count).await?;
@@ -123,6 +138,7 @@ impl Session {
             schema: cursor.schema.clone(),
             stream: futures::stream::iter(taken.into_iter().map(Ok)).boxed(),
             tag: "FETCH",
+            binary: cursor.binary,
         }))
     }
 
@@ -139,26 +155,63 @@ impl Session {
         }
     }
 
-    /// The end of a transaction closes cursors that are not WITH HOLD; after a failure all that it declared.
-    pub(super) fn close_cursors_at_end(&mut self) {
-        self.cursors.retain(|_, cursor| cursor.hold);
-    }
-
-    /// The columns of an SQL cursor, for Describe of a portal of its name.
+    /// The columns of a cursor and whether it is BINARY, for Describe of a portal of its name.
     #[must_use]
-    pub fn cursor_columns(&self, name: &str) -> Option<Arc<[OutputColumn]>> {
-        self.cursors.get(name).map(|cursor| cursor.columns.clone())
+    pub fn cursor(&self, name: &str) -> Option<(Arc<[OutputColumn]>, bool)> {
+        self.cursors.get(name).map(|cursor| (cursor.columns.clone(), cursor.binary))
     }
 
-    pub(super) fn prepare_sql(&mut self, name: String, types: &[String], text: String) -> Result<String> {
-        if self.prepared.contains_key(&name) {
+    /// The next rows of a cursor, `count` at most, for Execute of a portal of its name.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidCursorName` if there is none, and what the query gives.
+    pub async fn fetch_portal(&mut self, name: &str, count: Option<u64>) -> Result<Rows> {
+        let count = count.map(|count| i64::try_from(count).unwrap_or(i64::MAX));
+        match self.fetch(name, count, false).await? {
+            Outcome::Rows(rows) => Ok(Rows { tag: "SELECT", ..rows }),
+            _ => fail!(InternalError, "FETCH gave no rows"),
+        }
+    }
+
+    /// Close of a portal of this name: nothing happens if there is none.
+    pub fn close_portal(&mut self, name: &str) {
+        self.cursors.remove(name);
+    }
+
+    /// Keeps a statement of the protocol's Parse by its name, and gives its number.
+    ///
+    /// # Errors
+    ///
+    /// `DuplicatePreparedStatement`, or `ConfigurationLimitExceeded` beyond [`NAMES_MAX`].
+    pub fn keep(&mut self, name: &str, text: &str, types: &[u32]) -> Result<u64> {
+        if self.prepared.contains_key(name) {
             fail!(DuplicatePreparedStatement, "prepared statement \"{name}\" already exists");
         }
         if self.prepared.len() >= NAMES_MAX {
-            fail!(ConfigurationLimitExceeded, "more than {NAMES_MAX} statements are prepared");
+            return Err(error!(ConfigurationLimitExceeded, "more than {NAMES_MAX} statements are prepared")
+                .with_hint("DEALLOCATE those that are no longer needed."));
         }
-        let types = types.iter().map(|name| type_oid(name)).collect::<Result<_>>()?;
-        self.prepared.insert(name, SqlPrepared { text, types });
+        self.statements_kept += 1;
+        let number = self.statements_kept;
+        self.prepared.insert(name.to_owned(), Kept { text: text.to_owned(), types: types.to_vec(), number });
+        Ok(number)
+    }
+
+    /// A prepared statement, by whichever way it was made.
+    #[must_use]
+    pub fn kept(&self, name: &str) -> Option<&Kept> {
+        self.prepared.get(name)
+    }
+
+    /// Forgets a prepared statement, if it is there.
+    pub fn forget(&mut self, name: &str) {
+        self.prepared.remove(name);
+    }
+
+    pub(super) fn prepare_sql(&mut self, name: String, types: &[String], text: String) -> Result<String> {
+        let types: Vec<u32> = types.iter().map(|name| type_oid(name)).collect::<Result<_>>()?;
+        self.keep(&name, &text, &types)?;
         Ok("PREPARE".to_owned())
     }
 
@@ -185,29 +238,12 @@ pub(super) fn undefined_statement(name: &str) -> model::Error {
     error!(InvalidSqlStatementName, "prepared statement \"{name}\" does not exist")
 }
 
-/// The oid of a type by one of its usual names.
+/// The oid of a type by one of its usual names, 0 for `unknown`.
 fn type_oid(name: &str) -> Result<u32> {
     use crate::pgtype::PgType;
-    let bare = name.trim().to_ascii_lowercase();
-    let bare = bare.split('(').next().unwrap_or_default().trim();
-    let pg_type = match bare {
-        "int" | "integer" => PgType::INT4,
-        "bigint" => PgType::INT8,
-        "smallint" | "tinyint" => PgType::INT2,
-        "real" | "float" => PgType::FLOAT4,
-        "double" | "double precision" => PgType::FLOAT8,
-        "boolean" => PgType::BOOL,
-        "decimal" => PgType::NUMERIC,
-        "character varying" | "nchar" | "string" => PgType::VARCHAR,
-        "character" => PgType::BPCHAR,
-        "timestamp with time zone" => PgType::TIMESTAMPTZ,
-        "timestamp without time zone" => PgType::TIMESTAMP,
-        "varbinary" | "binary" => PgType::BYTEA,
-        "unknown" => return Ok(0),
-        other => match PgType::SCALARS.iter().find(|known| known.name == other) {
-            Some(known) => *known,
-            None => return Err(error!(UndefinedObject, "type \"{name}\" does not exist")),
-        },
-    };
-    Ok(pg_type.oid)
+    match PgType::of_name(name) {
+        Some(PgType::UNKNOWN) => Ok(0),
+        Some(of) => Ok(of.oid),
+        None => Err(error!(UndefinedObject, "type \"{name}\" does not exist")),
+    }
 }

@@ -4,7 +4,7 @@ use model::catalog::{CatalogChange, Defined, RelationChange, User};
 use model::options::DatabaseOptions;
 use model::schema::{Relation, RelationKind, Table};
 use model::write::{Change, NewTable, TableRef, WriteBatch};
-use model::{Result, error, fail};
+use model::{Result, SqlState, error, fail};
 
 use super::resolve::{self, Object, Resolved};
 use super::{Notice, Session};
@@ -69,7 +69,7 @@ impl Session {
         }
         let database = match resolve::database(self.plane(), name).await {
             Ok(database) => database,
-            Err(_) if if_exists => {
+            Err(error) if if_exists && error.state() == SqlState::InvalidCatalogName => {
                 self.notice("00000", format!("database \"{name}\" does not exist, skipping"));
                 return Ok(done);
             }
@@ -428,9 +428,16 @@ impl Session {
 
     async fn put_user(&mut self, mut user: User, options: &UserOptions, create: bool) -> Result<()> {
         if let Some(password) = &options.password {
+            let cleared = password.as_deref() == Some("") && !options.pass;
+            if cleared {
+                self.notice("00000", "empty string is not a valid password, clearing password".to_owned());
+            }
             user.password = match password {
-                Some(password) => Some((self.engine.scram)(password)?),
-                None => None,
+                Some(password) if !cleared => {
+                    check_password(password, options.pass)?;
+                    Some((self.engine.scram)(password)?)
+                }
+                _ => None,
             };
         }
         user.enabled = options.enabled.unwrap_or(user.enabled);
@@ -467,7 +474,8 @@ impl Session {
             Statement::AlterDatabase { .. } | Statement::DropDatabase { .. } => "to change or drop a database",
             Statement::CreateUser { .. } | Statement::DropUser { .. } => "to create or drop users",
             Statement::AlterUser { name, options } => {
-                let own = UserOptions { password: options.password.clone(), ..UserOptions::default() };
+                let own =
+                    UserOptions { password: options.password.clone(), pass: options.pass, ..UserOptions::default() };
                 if *name == self.login.user && *options == own {
                     return Ok(());
                 }
@@ -481,6 +489,29 @@ impl Session {
     pub(super) fn notice(&mut self, code: &'static str, message: String) {
         self.notices.push(Notice { severity: "NOTICE", code, message });
     }
+}
+
+/// TDengine's rules for PASS; PostgreSQL has none for PASSWORD, but takes what was hashed by the client, which we cannot.
+fn check_password(password: &str, pass: bool) -> Result<()> {
+    let md5 = |hash: &str| hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if password.starts_with("SCRAM-SHA-256$") || password.strip_prefix("md5").is_some_and(md5) {
+        return Err(error!(FeatureNotSupported, "a password that the client has hashed is not supported")
+            .with_hint("Send the password itself: ALTER USER … PASSWORD '…'."));
+    }
+    if !pass {
+        return Ok(());
+    }
+    if !(8..=255).contains(&password.chars().count()) {
+        return Err(error!(InvalidParameterValue, "a password has 8 to 255 characters")
+            .with_hint("PASSWORD '…' takes shorter ones."));
+    }
+    let classes: [fn(char) -> bool; 4] =
+        [|c| c.is_uppercase(), |c| c.is_lowercase(), |c| c.is_numeric(), |c| !c.is_alphanumeric()];
+    if classes.iter().filter(|class| password.chars().any(**class)).count() < 3 {
+        return Err(error!(InvalidParameterValue, "a password needs three of: upper case, lower case, digits, others")
+            .with_hint("PASSWORD '…' takes simpler ones."));
+    }
+    Ok(())
 }
 
 /// Tables of the same relation that follow one another are one change.

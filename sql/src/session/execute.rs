@@ -8,10 +8,9 @@ use model::{Result, error, fail};
 use sqlparser::ast;
 
 use super::insert::{Bound, column_type};
-use super::{Outcome, OutputColumn, Parameter, Prepared, Rows, Session, Settings, TransactionStatus};
+use super::{Outcome, OutputColumn, Parameter, Prepared, Rows, Session};
 use crate::copy::CopyIn;
 use crate::pgtype::PgType;
-use crate::pgvalue::{TimeZone, ValueSettings, parse_date_style};
 use crate::plan::{ExplainOptions, Planned};
 use crate::statement::{Copy, Insert, InsertSource, Other, Parsed, Statement};
 
@@ -40,27 +39,38 @@ impl Session {
                 let planned = self.plan(query, &given).await?;
                 Ok((planned.parameters, Some(planned.columns)))
             }
-            Statement::Explain { .. } => Ok((stated(&given), Some(text_columns("QUERY PLAN")))),
+            Statement::Explain { statement, .. } => {
+                let parameters = match statement.as_ref() {
+                    Statement::Query(query) => self.plan(query, &given).await?.parameters,
+                    _ => stated(&given),
+                };
+                Ok((parameters, Some(text_columns("QUERY PLAN"))))
+            }
+            Statement::Declare { query, .. } => Ok((self.plan(query, &given).await?.parameters, None)),
             Statement::Insert(insert) => Ok((self.insert_parameters(insert, &given).await?, None)),
             Statement::InsertValues if parsed.text.contains('$') => {
                 // A dollar may be a parameter: only the general parser knows.
                 let insert = crate::parser::parse_insert(&parsed.text, &self.parser_options())?;
                 Ok((self.insert_parameters(&insert, &given).await?, None))
             }
-            Statement::Fetch { cursor, only_move: false, .. } => Ok((Vec::new(), self.cursor_columns(cursor))),
+            Statement::Fetch { cursor, only_move: false, .. } => {
+                Ok((Vec::new(), self.cursor(cursor).map(|(columns, _)| columns)))
+            }
             Statement::ShowSetting(name) => Ok((Vec::new(), Some(self.setting_columns(name)))),
             Statement::Show(_) | Statement::Describe(_) => {
-                let rows = self.show(&parsed.statement).await?;
-                Ok((Vec::new(), Some(rows.columns)))
+                Ok((Vec::new(), Some(self.show_columns(&parsed.statement).await?)))
             }
             Statement::Execute { name, .. } => {
-                let kept = self.kept(name)?;
+                let kept = self.kept_as(name)?;
                 let inner = self.parse_one(&kept.text)?;
                 let inner = Box::pin(self.prepare(inner, &kept.types)).await?;
                 Ok((Vec::new(), inner.columns))
             }
-            Statement::Delete { table, condition } | Statement::Update { table, condition, .. } => {
-                Ok((self.condition_parameters(table, condition.as_ref(), &given).await?, None))
+            Statement::Delete { table, condition } => {
+                Ok((self.condition_parameters(table, condition.as_ref(), &[], &given).await?, None))
+            }
+            Statement::Update { table, assignments, condition } => {
+                Ok((self.condition_parameters(table, condition.as_ref(), assignments, &given).await?, None))
             }
             _ => Ok((stated(&given), None)),
         }
@@ -82,7 +92,8 @@ impl Session {
             );
         }
         self.begin_statement(&prepared.parsed);
-        let outcome = match self.settings.statement_timeout() {
+        self.enter(&prepared.parsed.statement)?;
+        let outcome = match self.settings.now().statement_timeout() {
             Some(timeout) => match tokio::time::timeout(timeout, self.run(prepared, parameters)).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(error!(QueryCanceled, "canceling statement due to statement timeout")),
@@ -131,6 +142,9 @@ impl Session {
                 return self.show(&prepared.parsed.statement).await.map(Outcome::Rows);
             }
             Statement::ShowSetting(name) => return self.show_setting(&name).map(Outcome::Rows),
+            Statement::Declare { name, hold, scroll, query, binary } => {
+                self.declare(super::cursor::Declare { name, hold, scroll, binary }, &query, &bound).await?
+            }
             Statement::Fetch { cursor, count, only_move } => return self.fetch(&cursor, count, only_move).await,
             Statement::Execute { name, arguments } => return self.execute_kept(&name, arguments).await,
             other => self.run_command(other).await?,
@@ -141,19 +155,17 @@ impl Session {
     /// Statements that give a command tag and take no parameters.
     async fn run_command(&mut self, statement: Statement) -> Result<String> {
         match statement {
-            Statement::Begin
-            | Statement::Commit
-            | Statement::Rollback
+            Statement::Begin { .. }
+            | Statement::Commit { .. }
+            | Statement::Rollback { .. }
+            | Statement::SetTransaction { .. }
             | Statement::Savepoint(_)
             | Statement::Release(_)
             | Statement::RollbackTo(_) => self.transact(statement).await,
-            Statement::Declare { name, hold, scroll, query, binary: _ } => {
-                self.declare(name, hold, scroll, &query).await
-            }
             Statement::Close(name) => self.close(name.as_deref()),
             Statement::Prepare { name, types, text } => self.prepare_sql(name, &types, text),
             Statement::Deallocate(name) => self.deallocate(name.as_deref()),
-            Statement::Set { name, values, local } => self.set(&name, values, local),
+            Statement::Set { name, values, local } => self.set(&name, values.as_deref(), local),
             Statement::Reset(name) => self.reset(&name),
             Statement::Discard(what) => self.discard(&what),
             Statement::Accepted(tag) | Statement::Other(Other::Accept(tag)) => Ok(tag.to_owned()),
@@ -231,88 +243,6 @@ impl Session {
         Ok("USE".to_owned())
     }
 
-    async fn transact(&mut self, statement: Statement) -> Result<String> {
-        match statement {
-            Statement::Begin => {
-                if !self.transaction.begin() {
-                    self.warn("25001", "there is already a transaction in progress");
-                }
-                self.now_us.get_or_insert_with(super::wall_us);
-                self.settings_before.get_or_insert_with(|| self.settings.clone());
-                Ok("BEGIN".to_owned())
-            }
-            Statement::Commit => {
-                if self.status() == TransactionStatus::Failed {
-                    self.restore_settings();
-                    self.transaction.clear();
-                    self.end_of_transaction();
-                    return Ok("ROLLBACK".to_owned());
-                }
-                if !self.transaction.is_block() {
-                    self.warn("25P01", "there is no transaction in progress");
-                }
-                let committed = self.transaction.commit(&*self.engine.plane).await;
-                self.end_of_transaction();
-                committed.map(|_| "COMMIT".to_owned())
-            }
-            Statement::Rollback => {
-                if !self.transaction.is_block() {
-                    self.warn("25P01", "there is no transaction in progress");
-                }
-                self.restore_settings();
-                self.transaction.clear();
-                self.end_of_transaction();
-                Ok("ROLLBACK".to_owned())
-            }
-            Statement::Savepoint(name) => {
-                self.in_block("SAVEPOINT")?;
-                self.transaction.savepoint(name);
-                Ok("SAVEPOINT".to_owned())
-            }
-            Statement::Release(name) => {
-                self.in_block("RELEASE SAVEPOINT")?;
-                self.transaction.release(&name).map(|()| "RELEASE".to_owned())
-            }
-            Statement::RollbackTo(name) => {
-                self.in_block("ROLLBACK TO SAVEPOINT")?;
-                self.transaction.rollback_to(&name).map(|()| "ROLLBACK".to_owned())
-            }
-            other => fail!(InternalError, "{other:?} is no transaction statement"),
-        }
-    }
-
-    fn in_block(&self, what: &str) -> Result<()> {
-        if !self.transaction.is_block() {
-            fail!(NoActiveSqlTransaction, "{what} can only be used in transaction blocks");
-        }
-        Ok(())
-    }
-
-    fn warn(&mut self, code: &'static str, message: &str) {
-        self.notices.push(super::Notice { severity: "WARNING", code, message: message.to_owned() });
-    }
-
-    fn refuse_in_failed(&self, statement: &Statement) -> Result<()> {
-        let allowed =
-            matches!(statement, Statement::Commit | Statement::Rollback | Statement::RollbackTo(_) | Statement::Empty);
-        if self.status() == TransactionStatus::Failed && !allowed {
-            fail!(
-                InFailedSqlTransaction,
-                "current transaction is aborted, commands ignored until end of transaction block"
-            );
-        }
-        Ok(())
-    }
-
-    fn begin_statement(&mut self, parsed: &Parsed) {
-        self.text = Arc::from(parsed.text.as_str());
-        if !self.transaction.holds() {
-            self.now_us = Some(super::wall_us());
-        } else {
-            self.now_us.get_or_insert_with(super::wall_us);
-        }
-    }
-
     pub(super) async fn plan(&self, query: &ast::Query, types: &[Option<PgType>]) -> Result<Planned> {
         self.engine.planner.plan_query(query, self.plan_context(), types).await
     }
@@ -322,11 +252,16 @@ impl Session {
     }
 
     /// Runs a query whose parameters have these types.
-    async fn run_query_as(&self, query: &ast::Query, values: Vec<ScalarValue>, types: &[PgType]) -> Result<Rows> {
+    pub(super) async fn run_query_as(
+        &self,
+        query: &ast::Query,
+        values: Vec<ScalarValue>,
+        types: &[PgType],
+    ) -> Result<Rows> {
         let types: Vec<Option<PgType>> = types.iter().copied().map(Some).collect();
         let planned = self.plan(query, &types).await?;
         let (schema, stream) = self.engine.planner.execute(&planned, values).await?;
-        Ok(Rows { columns: planned.columns, schema, stream, tag: "SELECT" })
+        Ok(Rows { columns: planned.columns, schema, stream, tag: "SELECT", binary: false })
     }
 
     async fn explain(&mut self, statement: Statement, options: ExplainOptions, bound: &Bound<'_>) -> Result<Rows> {
@@ -334,10 +269,10 @@ impl Session {
             return Err(error!(FeatureNotSupported, "only queries can be explained"));
         };
         let types: Vec<Option<PgType>> = bound.types.iter().copied().map(Some).collect();
-        let planned = self.plan(&query, &types).await?;
         let values = self.parameter_values(bound)?;
+        let planned = self.plan(&query, &types).await?;
         let (schema, stream) = self.engine.planner.explain(&planned, values, options).await?;
-        Ok(Rows { columns: text_columns("QUERY PLAN"), schema, stream, tag: "EXPLAIN" })
+        Ok(Rows { columns: text_columns("QUERY PLAN"), schema, stream, tag: "EXPLAIN", binary: false })
     }
 
     async fn copy(&mut self, copy: Copy) -> Result<Outcome> {
@@ -373,7 +308,7 @@ impl Session {
     }
 
     async fn execute_kept(&mut self, name: &str, arguments: Vec<ast::Expr>) -> Result<Outcome> {
-        let kept = self.kept(name)?;
+        let kept = self.kept_as(name)?;
         let inner = self.parse_one(&kept.text)?;
         let prepared = Box::pin(self.prepare(inner, &kept.types)).await?;
         if arguments.len() != prepared.parameters.len() {
@@ -384,12 +319,13 @@ impl Session {
                     arguments.len()
                 )));
         }
+        self.enter(&prepared.parsed.statement)?;
         let parameters = self.evaluate_arguments(arguments).await?;
         Box::pin(self.run(&prepared, parameters)).await
     }
 
-    fn kept(&self, name: &str) -> Result<super::cursor::SqlPrepared> {
-        self.prepared.get(name).cloned().ok_or_else(|| super::cursor::undefined_statement(name))
+    fn kept_as(&self, name: &str) -> Result<super::Kept> {
+        self.kept(name).cloned().ok_or_else(|| super::cursor::undefined_statement(name))
     }
 
     /// The values of expressions without columns, as parameters in text.
@@ -422,12 +358,17 @@ impl Session {
     async fn insert_parameters(&self, insert: &Insert, given: &[Option<PgType>]) -> Result<Vec<PgType>> {
         let mut types: Vec<Option<PgType>> = given.to_vec();
         for target in &insert.targets {
-            if let InsertSource::Query(query) = &target.source {
-                return Ok(self.plan(query, given).await?.parameters);
-            }
             let stable = target.using.as_ref().map(|using| &using.stable);
             let found = super::resolve::table(self.plane(), &self.database, stable.unwrap_or(&target.table)).await?;
             let relation = found.relation()?.clone();
+            if let InsertSource::Query(query) = &target.source {
+                let place = |at: usize| match &target.columns {
+                    Some(names) => relation.column(&names.get(at)?.name).or_else(|| relation.tag(&names[at].name)),
+                    None => relation.columns.get(at),
+                };
+                note_selected(&query.body, &|at| place(at).map(|column| column_type(column.data_type)), &mut types);
+                return Ok(self.plan(query, &types).await?.parameters);
+            }
             if let Some(using) = &target.using {
                 for (i, expr) in using.values.iter().enumerate() {
                     let tag = match &using.tags {
@@ -455,7 +396,7 @@ impl Session {
 }
 
 /// Notes the types of the parameters in `expr`: the one of its place if it is a parameter itself, text deeper down.
-fn note_types(expr: &ast::Expr, place: Option<PgType>, types: &mut Vec<Option<PgType>>) {
+pub(super) fn note_types(expr: &ast::Expr, place: Option<PgType>, types: &mut Vec<Option<PgType>>) {
     let mut note = |name: &str, pg_type: PgType| {
         let Some(n) = name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()).filter(|n| *n > 0) else { return };
         if types.len() < n {
@@ -477,6 +418,34 @@ fn note_types(expr: &ast::Expr, place: Option<PgType>, types: &mut Vec<Option<Pg
         }
         std::ops::ControlFlow::<()>::Continue(())
     });
+}
+
+/// Notes the types of the parameters that a query gives as they are: those of the columns that they go to.
+fn note_selected(body: &ast::SetExpr, place: &dyn Fn(usize) -> Option<PgType>, types: &mut Vec<Option<PgType>>) {
+    let mut note = |at: usize, expr: &ast::Expr| {
+        if matches!(expr, ast::Expr::Value(value) if matches!(value.value, ast::Value::Placeholder(_))) {
+            note_types(expr, place(at), types);
+        }
+    };
+    match body {
+        ast::SetExpr::Select(select) => {
+            for (at, item) in select.projection.iter().enumerate() {
+                match item {
+                    ast::SelectItem::UnnamedExpr(expr) | ast::SelectItem::ExprWithAlias { expr, .. } => note(at, expr),
+                    _ => return,
+                }
+            }
+        }
+        ast::SetExpr::Values(values) => {
+            values.rows.iter().for_each(|row| row.iter().enumerate().for_each(|(at, expr)| note(at, expr)));
+        }
+        ast::SetExpr::Query(query) => note_selected(&query.body, place, types),
+        ast::SetExpr::SetOperation { left, right, .. } => {
+            note_selected(left, place, types);
+            note_selected(right, place, types);
+        }
+        _ => {}
+    }
 }
 
 fn stated(given: &[Option<PgType>]) -> Vec<PgType> {
@@ -507,17 +476,5 @@ pub(super) fn text_rows(names: &[&str], rows: Vec<Vec<Option<String>>>, tag: &'s
     let batch = datafusion::arrow::array::RecordBatch::try_new(schema.clone(), arrays.collect())
         .map_err(model::Error::internal)?;
     let columns = names.iter().flat_map(|name| text_columns(name).to_vec()).collect();
-    Ok(Rows { columns, schema, stream: Box::pin(futures::stream::iter([Ok(batch)])), tag })
-}
-
-/// What the formats of values depend on.
-pub(super) fn value_settings(settings: &Settings) -> ValueSettings {
-    let value = |name: &str| settings.get(name).unwrap_or_default();
-    let mut of = ValueSettings { time_zone: TimeZone::Named(settings.zone()), ..ValueSettings::default() };
-    if let Ok((style, order)) = parse_date_style(value("DateStyle"), (of.date_style, of.date_order)) {
-        (of.date_style, of.date_order) = (style, order);
-    }
-    of.extra_float_digits = value("extra_float_digits").parse().unwrap_or(1);
-    of.bytea_escape = value("bytea_output") == "escape";
-    of
+    Ok(Rows { columns, schema, stream: Box::pin(futures::stream::iter([Ok(batch)])), tag, binary: false })
 }

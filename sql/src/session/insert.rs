@@ -61,7 +61,7 @@ impl Session {
             && let InsertSource::Query(query) = &target.source
         {
             let values = self.parameter_values(bound)?;
-            let batches = self.query_rows(query, values).await?;
+            let batches = self.query_rows(query, values, bound.types).await?;
             let rows = self.rows_of_query(target, &tables, batches)?;
             return self.write_rows(rows).await;
         }
@@ -161,9 +161,13 @@ impl Session {
     }
 
     /// All rows of a query.
-    pub(super) async fn query_rows(&self, query: &ast::Query, values: Vec<ScalarValue>) -> Result<Vec<RecordBatch>> {
-        let planned = self.engine.planner.plan_query(query, self.plan_context(), &[]).await?;
-        let (_, stream) = self.engine.planner.execute(&planned, values).await?;
+    pub(super) async fn query_rows(
+        &self,
+        query: &ast::Query,
+        values: Vec<ScalarValue>,
+        types: &[PgType],
+    ) -> Result<Vec<RecordBatch>> {
+        let stream = self.run_query_as(query, values, types).await?.stream;
         let mut bytes = 0;
         let batches = stream.try_fold(Vec::new(), |mut batches: Vec<RecordBatch>, batch| {
             bytes += batch.get_array_memory_size();

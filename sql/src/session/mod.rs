@@ -12,26 +12,30 @@ mod insert;
 mod plain;
 mod queries;
 mod query_rows;
+mod read_only;
 mod resolve;
 mod serial;
 mod settings;
 mod show;
 mod tags;
+mod transact;
 mod transaction;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use datafusion::arrow::datatypes::SchemaRef;
 use model::catalog::ScramVerifier;
 use model::scan::RowStream;
-use model::{DataPlane, Result};
+use model::{DataPlane, Result, SqlState};
 use tokio::time::Instant;
 
-pub use settings::{SERVER_VERSION, SERVER_VERSION_NUM, SETTINGS, Setting, Settings, parse_zone};
+pub use cursor::Kept;
+pub use settings::{LiveSettings, SERVER_VERSION, SERVER_VERSION_NUM, SETTINGS, Setting, Settings};
 pub use transaction::HELD_BYTES_MAX;
 
+use crate::catalogs::Observer;
 use crate::literal::Reading;
 use crate::parser::ParserOptions;
 use crate::pgtype::PgType;
@@ -49,6 +53,8 @@ pub struct Engine {
     started_ms: i64,
     /// The numbers that SERIAL columns give next.
     serials: serial::Serials,
+    /// Who knows of the other sessions.
+    observer: OnceLock<Arc<dyn Observer>>,
 }
 
 /// Makes the verifier that is stored of a password.
@@ -58,7 +64,13 @@ impl Engine {
     /// An engine over a cluster.
     #[must_use]
     pub fn new(plane: Arc<dyn DataPlane>, planner: Planner, scram: Scram) -> Arc<Self> {
-        Arc::new(Self { plane, planner, scram, started_ms: wall_us() / 1000, serials: serial::Serials::default() })
+        let (started_ms, serials) = (wall_us() / 1000, serial::Serials::default());
+        Arc::new(Self { plane, planner, scram, started_ms, serials, observer: OnceLock::new() })
+    }
+
+    /// Says who knows of the sessions, for `pg_stat_activity` and its kin. Once, before the first session.
+    pub fn observed_by(&self, observer: Arc<dyn Observer>) {
+        let _ = self.observer.set(observer);
     }
 
     /// The cluster.
@@ -74,11 +86,14 @@ impl Engine {
     /// `InvalidCatalogName` if the database is not there, and what a startup parameter refuses.
     pub async fn session(self: &Arc<Self>, login: Login) -> Result<Session> {
         let database = self.database_at_login(&login).await?;
-        let mut settings = Settings::default();
-        for (name, value) in &login.parameters {
-            settings.set_at_startup(name, value)?;
-        }
+        let settings = LiveSettings::default();
+        settings.change(|settings| {
+            settings.set_user(&login.user);
+            login.parameters.iter().try_for_each(|(name, value)| settings.set_at_startup(name, value))
+        })?;
         Ok(Session {
+            told: settings.now(),
+            before: settings.now(),
             engine: self.clone(),
             login,
             database,
@@ -87,9 +102,9 @@ impl Engine {
             cursors: HashMap::new(),
             prepared: HashMap::new(),
             notices: Vec::new(),
-            changes: Vec::new(),
-            settings_before: None,
-            locals: Vec::new(),
+            first_cursor: 0,
+            cursors_declared: 0,
+            statements_kept: 0,
             advised: false,
             now_us: None,
             text: Arc::from(""),
@@ -101,7 +116,9 @@ impl Engine {
         let asked = if login.database.is_empty() { &login.user } else { &login.database };
         match resolve::database(&*self.plane, asked).await {
             Ok(database) => Ok(database.name.clone()),
-            Err(_) if *asked == login.user => Ok("postgres".to_owned()),
+            Err(error) if error.state() == SqlState::InvalidCatalogName && *asked == login.user => {
+                Ok("postgres".to_owned())
+            }
             Err(error) => Err(error),
         }
     }
@@ -113,16 +130,21 @@ pub struct Session {
     login: Login,
     /// The current database.
     database: String,
-    settings: Settings,
+    settings: LiveSettings,
+    /// The settings that the client was told of.
+    told: Arc<Settings>,
+    /// The settings at the start of the transaction: ROLLBACK comes back to them.
+    before: Arc<Settings>,
     transaction: transaction::Transaction,
     cursors: HashMap<String, cursor::Cursor>,
-    prepared: HashMap<String, cursor::SqlPrepared>,
+    prepared: HashMap<String, Kept>,
     notices: Vec<Notice>,
-    changes: Vec<(String, String)>,
-    /// The settings at BEGIN: ROLLBACK comes back to them.
-    settings_before: Option<Settings>,
-    /// What SET LOCAL changed, with the value before.
-    locals: Vec<(String, String)>,
+    /// Cursors from this number on were declared by the transaction in progress.
+    first_cursor: u64,
+    /// The number of the next cursor.
+    cursors_declared: u64,
+    /// The number of the last prepared statement.
+    statements_kept: u64,
     /// The NOTICE about time series was given.
     advised: bool,
     /// `now()` of the transaction in progress.
@@ -160,8 +182,8 @@ impl Session {
 
     /// The settings, for formats and timeouts.
     #[must_use]
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.now()
     }
 
     /// The current database.
@@ -176,49 +198,24 @@ impl Session {
         &self.login
     }
 
-    /// An error was sent to the client: a block fails, an implicit transaction is over and nothing of it is written.
-    pub fn fail(&mut self) {
-        self.transaction.fail();
-        if !self.transaction.is_block() {
-            self.restore_settings();
-            self.end_of_transaction();
-        }
-    }
-
-    /// More than one statement follows before the client hears the outcome: they are one transaction.
-    pub fn begin_implicit(&mut self) {
-        self.transaction.begin_implicit();
-    }
-
-    /// The end of a message or pipeline. Outside a block it writes what is held.
-    ///
-    /// # Errors
-    ///
-    /// What the write gives; the transaction is over all the same.
-    pub async fn end_implicit(&mut self) -> Result<()> {
-        if self.transaction.is_block() {
-            return Ok(());
-        }
-        let committed = self.transaction.commit(&*self.engine.plane).await;
-        self.end_of_transaction();
-        committed.map(|_| ())
-    }
-
     /// Messages for the client since the last call.
     pub fn take_notices(&mut self) -> Vec<Notice> {
-        std::mem::take(&mut self.notices)
+        if self.notices.is_empty() {
+            return Vec::new();
+        }
+        let settings = self.settings.now();
+        std::mem::take(&mut self.notices).into_iter().filter(|notice| settings.passes(notice.severity)).collect()
     }
 
     /// Settings that clients are told of and that changed since the last call.
     pub fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
-        std::mem::take(&mut self.changes)
-    }
-
-    fn end_of_transaction(&mut self) {
-        self.close_cursors_at_end();
-        self.restore_locals();
-        self.settings_before = None;
-        self.now_us = None;
+        self.end_statement();
+        let now = self.settings.now();
+        if Arc::ptr_eq(&now, &self.told) {
+            return Vec::new();
+        }
+        let before = std::mem::replace(&mut self.told, now.clone()).reported();
+        now.reported().into_iter().filter(|setting| !before.contains(setting)).collect()
     }
 
     fn plane(&self) -> &dyn DataPlane {
@@ -226,7 +223,7 @@ impl Session {
     }
 
     fn parser_options(&self) -> ParserOptions {
-        ParserOptions { double_quotes_are_strings: self.settings.double_quotes_are_strings() }
+        ParserOptions { double_quotes_are_strings: self.settings.now().double_quotes_are_strings() }
     }
 
     /// Microseconds since the epoch: the start of the transaction, or of the statement.
@@ -235,26 +232,27 @@ impl Session {
     }
 
     fn reading(&self) -> Reading {
-        Reading { timezone: self.settings.zone(), now_nanos: self.now_us().saturating_mul(1000) }
+        Reading { timezone: self.settings.now().zone(), now_nanos: self.now_us().saturating_mul(1000) }
     }
 
     /// How values of this session are printed and read.
     #[must_use]
     pub fn value_settings(&self) -> ValueSettings {
-        let mut of = execute::value_settings(&self.settings);
+        let mut of = self.settings.now().values();
         of.oid_names = Some(Arc::new(self.catalog_context()));
         of
     }
 
     fn plan_context(&self) -> Arc<PlanContext> {
         let catalog = self.engine.plane.catalog();
+        let settings = self.settings.now();
         let mut context = PlanContext::new(catalog.clone(), &self.database, self.now_us());
-        context.timezone = self.settings.zone();
+        context.timezone = settings.zone();
         context.user = self.login.user.clone();
         context.backend = self.login.backend;
-        context.double_division = self.settings.double_division();
-        context.pushdown = self.settings.pushdown();
-        context.deadline = self.settings.statement_timeout().map(|timeout| Instant::now() + timeout);
+        context.double_division = settings.double_division();
+        context.pushdown = settings.pushdown();
+        context.deadline = settings.statement_timeout().map(|timeout| Instant::now() + timeout);
         context.text = self.text.clone();
         context.catalogs = Some(Arc::new(self.catalog_context()));
         if self.transaction.is_dirty() {
@@ -346,6 +344,8 @@ pub struct Rows {
     pub stream: RowStream,
     /// The first word of the command tag: `SELECT`, `FETCH`, `SHOW`, `EXPLAIN`.
     pub tag: &'static str,
+    /// Rows of a BINARY cursor: the simple protocol sends them in binary format.
+    pub binary: bool,
 }
 
 /// What a statement gave.

@@ -51,16 +51,38 @@ impl Session {
         Ok(Box::new(query_of(select)))
     }
 
-    /// The types of the parameters of a condition on `table`.
+    /// The types of the parameters of a condition on `table`, and of new values of its columns.
     pub(super) async fn condition_parameters(
         &self,
         table: &TableName,
         condition: Option<&Expr>,
+        assignments: &[(String, Expr)],
         given: &[Option<PgType>],
     ) -> Result<Vec<PgType>> {
+        let mut given = given.to_vec();
+        if !assignments.is_empty() {
+            let found = super::resolve::table(self.plane(), &self.database, table).await?;
+            let relation = found.relation()?;
+            for (name, expr) in assignments {
+                let column = relation.column(name).or_else(|| relation.tag(name));
+                if let Expr::Value(value) = expr
+                    && let ast::Value::Placeholder(_) = &value.value
+                {
+                    super::execute::note_types(
+                        expr,
+                        column.map(|of| super::insert::column_type(of.data_type)),
+                        &mut given,
+                    );
+                }
+            }
+        }
         let mut select = self.internal_select(&format!("SELECT 1 FROM {}", self.quoted_name(table)))?;
         select.selection = condition.cloned();
-        Ok(self.plan(&query_of(select), given).await?.parameters)
+        // A value that is more than a parameter says by what stands in it, as a SELECT of it would.
+        let expr = assignments.iter().map(|(_, expr)| ast::SelectItem::UnnamedExpr(expr.clone()));
+        let default = |item: &ast::SelectItem| item.to_string().eq_ignore_ascii_case("default");
+        select.projection.extend(expr.filter(|item| !default(item)));
+        Ok(self.plan(&query_of(select), &given).await?.parameters)
     }
 
     /// An expression with its parameters replaced by typed literals.
@@ -128,7 +150,7 @@ impl Session {
             source: InsertSource::Query(Box::new(query.clone())),
         };
         let tables = self.insert_tables(std::slice::from_ref(&table)).await?;
-        let rows = self.query_rows(query, Vec::new()).await?;
+        let rows = self.query_rows(query, Vec::new(), &[]).await?;
         let batches = self.rows_of_query(&target, &tables, rows)?;
         let count: usize = batches.iter().map(|batch| batch.rows.rows()).sum();
         self.write_batches(batches).await?;

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use model::{Result, error, fail};
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::Field;
+use model::{Result, fail};
+use sqlparser::ast;
 
 use super::execute::{text_columns, text_rows};
 use super::resolve::{self, Object};
@@ -11,61 +14,32 @@ use crate::catalogs::{self, CatalogContext, describe};
 use crate::statement::{Show, Statement};
 
 impl Session {
-    pub(super) fn set(&mut self, name: &str, values: Option<Vec<String>>, local: bool) -> Result<String> {
-        if local && !self.transaction.is_block() {
-            self.notices.push(super::Notice {
-                severity: "WARNING",
-                code: "25P01",
-                message: "SET LOCAL can only be used in transaction blocks".to_owned(),
-            });
+    pub(super) fn set(&mut self, name: &str, values: Option<&[String]>, local: bool) -> Result<String> {
+        if local && !self.transaction.holds() {
+            self.warn("25P01", "SET LOCAL can only be used in transaction blocks");
+            // What is wrong with it is said all the same.
+            self.settings.now().as_ref().clone().set_list(name, values, true)?;
             return Ok("SET".to_owned());
         }
-        if local && !self.locals.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
-            let before = self.settings.get(name).unwrap_or_default().to_owned();
-            self.locals.push((name.to_owned(), before));
-        }
-        let change = match values {
-            Some(values) => self.settings.set(name, &values.join(", "))?,
-            None => self.settings.reset(name)?,
-        };
-        self.changes.extend(change);
+        self.settings.change(|settings| settings.set_list(name, values, local))?;
         Ok("SET".to_owned())
     }
 
-    /// The end of a transaction takes SET LOCAL back.
-    pub(super) fn restore_locals(&mut self) {
-        for (name, value) in std::mem::take(&mut self.locals) {
-            if let Ok(change) = self.settings.set(&name, &value) {
-                self.changes.extend(change);
-            }
-        }
-    }
-
-    /// ROLLBACK takes every SET of the transaction back, and clients are told of what they follow.
-    pub(super) fn restore_settings(&mut self) {
-        let Some(before) = self.settings_before.take() else { return };
-        let changed = self.settings.reported();
-        self.settings = before;
-        let now = self.settings.reported();
-        self.changes.extend(now.into_iter().filter(|setting| !changed.contains(setting)));
-        self.locals.clear();
-    }
-
     pub(super) fn reset(&mut self, name: &str) -> Result<String> {
-        if name.eq_ignore_ascii_case("all") {
-            let changes = self.settings.reset_all();
-            self.changes.extend(changes);
-        } else {
-            let change = self.settings.reset(name)?;
-            self.changes.extend(change);
-        }
+        self.settings.change(|settings| {
+            if name.eq_ignore_ascii_case("all") {
+                settings.reset_all();
+                return Ok(());
+            }
+            settings.reset(name)
+        })?;
         Ok("RESET".to_owned())
     }
 
     pub(super) fn discard(&mut self, what: &str) -> Result<String> {
         match what.to_ascii_uppercase().as_str() {
             "ALL" => {
-                if self.transaction.is_block() {
+                if self.transaction.holds() {
                     fail!(ActiveSqlTransaction, "DISCARD ALL cannot run inside a transaction block");
                 }
                 self.cursors.clear();
@@ -89,91 +63,122 @@ impl Session {
 
     pub(super) fn show_setting(&self, name: &str) -> Result<Rows> {
         if name.eq_ignore_ascii_case("all") {
-            let all =
-                self.settings.all().into_iter().map(|(name, value, text)| vec![Some(name), Some(value), Some(text)]);
+            let settings = self.settings.now();
+            let all = settings.all().into_iter().map(|(name, value, text)| vec![Some(name), Some(value), Some(text)]);
             return text_rows(&["name", "setting", "description"], all.collect(), "SHOW");
         }
-        let Some(value) = self.settings.get(name) else {
-            return Err(error!(UndefinedObject, "unrecognized configuration parameter \"{name}\"")
-                .with_hint("SHOW ALL lists the settings."));
-        };
-        text_rows(&[spelling(name)], vec![vec![Some(value.to_owned())]], "SHOW")
+        let value = self.setting(name).ok_or_else(|| super::settings::unknown(name))?;
+        text_rows(&[spelling(name)], vec![vec![Some(value)]], "SHOW")
+    }
+
+    /// The value of a setting as SHOW prints it: the session's, or what the server is known to be.
+    fn setting(&self, name: &str) -> Option<String> {
+        let known = || catalogs::statics::default_setting(name).map(str::to_owned);
+        self.settings.now().shown(name).or_else(known)
+    }
+
+    /// The columns of a SHOW or DESCRIBE, which does not run for it.
+    pub(super) async fn show_columns(&self, statement: &Statement) -> Result<Arc<[OutputColumn]>> {
+        match self.shown(statement).await? {
+            Shown::Rows(batch) => Ok(columns_of(&batch)),
+            Shown::Query(query) => Ok(self.plan(&query, &[]).await?.columns),
+        }
     }
 
     /// SHOW and DESCRIBE of TDengine's things.
-    pub(super) async fn show(&mut self, statement: &Statement) -> Result<Rows> {
+    pub(super) async fn show(&self, statement: &Statement) -> Result<Rows> {
+        match self.shown(statement).await? {
+            Shown::Rows(batch) => Ok(Rows {
+                columns: columns_of(&batch),
+                schema: batch.schema(),
+                stream: Box::pin(futures::stream::iter([Ok(batch)])),
+                tag: "SHOW",
+                binary: false,
+            }),
+            Shown::Query(query) => Ok(Rows { tag: "SHOW", ..self.run_query(&query, Vec::new()).await? }),
+        }
+    }
+
+    async fn shown(&self, statement: &Statement) -> Result<Shown> {
         let show = match statement {
             Statement::Describe(name) => {
                 let found = resolve::table(self.plane(), &self.database, name).await?;
                 let Object::Table(table) = &found.object else {
                     fail!(WrongObjectType, "\"{}\" is a view: \\d shows its columns", name.name);
                 };
-                return self.batch_rows(describe::describe(table)?);
+                return Ok(Shown::Rows(describe::describe(table)?));
             }
             Statement::Show(show) => show,
             other => fail!(InternalError, "{other:?} is no SHOW"),
         };
-        match show {
+        Ok(Shown::Rows(match show {
             Show::CreateTable(name) => {
                 let found = resolve::table(self.plane(), &self.database, name).await?;
                 match &found.object {
-                    Object::Table(table) => self.batch_rows(describe::show_create_table(table)?),
-                    Object::View(view) => self.batch_rows(describe::show_create_view(view)?),
+                    Object::Table(table) => describe::show_create_table(table)?,
+                    Object::View(view) => describe::show_create_view(view)?,
                 }
             }
             Show::CreateDatabase(name) => {
                 let database = resolve::database(self.plane(), name).await?;
-                self.batch_rows(describe::show_create_database(&database)?)
+                describe::show_create_database(&database)?
             }
             Show::CreateView(name) => {
                 let found = resolve::table(self.plane(), &self.database, name).await?;
                 let Object::View(view) = &found.object else {
                     fail!(WrongObjectType, "\"{}\" is not a view", name.name);
                 };
-                self.batch_rows(describe::show_create_view(view)?)
+                describe::show_create_view(view)?
             }
-            other => {
-                if let Some(database) = shown_database(other) {
-                    resolve::database(self.plane(), database).await?;
-                }
-                let Some(text) = catalogs::show::show(other, &self.catalog_context())? else {
-                    fail!(FeatureNotSupported, "SHOW {other:?} is not supported");
-                };
-                let parsed = self.parse_one(&text)?;
-                let Statement::Query(query) = parsed.statement else {
-                    fail!(InternalError, "SHOW is not a query: {text}");
-                };
-                let mut rows = self.run_query(&query, Vec::new()).await?;
-                rows.tag = "SHOW";
-                Ok(rows)
-            }
+            other => return self.shown_by_query(other).await,
+        }))
+    }
+
+    async fn shown_by_query(&self, show: &Show) -> Result<Shown> {
+        if let Some(database) = shown_database(show) {
+            resolve::database(self.plane(), database).await?;
         }
+        let Some(text) = catalogs::show::show(show, &self.catalog_context())? else {
+            fail!(FeatureNotSupported, "SHOW {show:?} is not supported");
+        };
+        let parsed = self.parse_one(&text)?;
+        let Statement::Query(query) = parsed.statement else {
+            fail!(InternalError, "SHOW is not a query: {text}");
+        };
+        Ok(Shown::Query(query))
     }
 
     /// What the catalogs are asked with.
     pub(super) fn catalog_context(&self) -> CatalogContext {
         let plane = self.engine.plane.clone();
         let mut context = CatalogContext::new(plane.catalog(), plane, &self.database, &self.login.user);
-        context.settings = self.settings.all().into_iter().map(|(name, value, _)| (name, value)).collect();
+        context.settings = self.settings.clone();
         context.backend = self.login.backend;
         context.address.clone_from(&self.login.address);
         context.now_us = self.now_us();
         context.started_ms = self.engine.started_ms;
+        context.observer = self.engine.observer.get().cloned();
         context
     }
+}
 
-    fn batch_rows(&self, batch: datafusion::arrow::array::RecordBatch) -> Result<Rows> {
-        let schema = batch.schema();
-        let columns = schema.fields().iter().map(|field| OutputColumn {
-            name: field.name().clone(),
-            pg_type: crate::pgtype::PgType::of(field),
-            typmod: -1,
-            table_oid: 0,
-            attnum: 0,
-        });
-        let columns = columns.collect();
-        Ok(Rows { columns, schema, stream: Box::pin(futures::stream::iter([Ok(batch)])), tag: "SHOW" })
-    }
+/// What a SHOW gives.
+enum Shown {
+    /// These rows.
+    Rows(RecordBatch),
+    /// Those of a query on the catalogs.
+    Query(Box<ast::Query>),
+}
+
+fn columns_of(batch: &RecordBatch) -> Arc<[OutputColumn]> {
+    let column = |field: &Arc<Field>| OutputColumn {
+        name: field.name().clone(),
+        pg_type: crate::pgtype::PgType::of(field),
+        typmod: -1,
+        table_oid: 0,
+        attnum: 0,
+    };
+    batch.schema().fields().iter().map(column).collect()
 }
 
 /// The database that a SHOW names.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use model::write::{Change, Effect, Overlay, WriteBatch};
 use model::{DataPlane, DatabaseId, Result, Suid, error, fail};
 
-use super::TransactionStatus;
+use super::{Settings, TransactionStatus};
 
 /// Most bytes that one transaction holds before it is refused with 53200.
 pub const HELD_BYTES_MAX: usize = 256 << 20;
@@ -46,6 +46,10 @@ struct Savepoint {
     name: String,
     held: usize,
     bytes: usize,
+    /// The settings when it was made.
+    settings: Arc<Settings>,
+    /// Cursors from this number on were declared behind it.
+    first_cursor: u64,
 }
 
 impl Transaction {
@@ -164,34 +168,47 @@ impl Transaction {
         Ok(total)
     }
 
-    pub(crate) fn savepoint(&mut self, name: String) {
-        self.savepoints.push(Savepoint { name, held: self.held.len(), bytes: self.bytes });
+    pub(crate) fn savepoint(&mut self, name: String, settings: Arc<Settings>, first_cursor: u64) {
+        let (held, bytes) = (self.held.len(), self.bytes);
+        self.savepoints.push(Savepoint { name, held, bytes, settings, first_cursor });
     }
 
-    /// ROLLBACK TO: forgets what was held since, and a failed block goes on.
+    /// The settings at the last savepoint.
+    pub(crate) fn last_savepoint(&self) -> Option<Arc<Settings>> {
+        self.savepoints.last().map(|savepoint| savepoint.settings.clone())
+    }
+
+    /// Whether a savepoint stands.
+    pub(crate) fn is_nested(&self) -> bool {
+        !self.savepoints.is_empty()
+    }
+
+    /// ROLLBACK TO: forgets what was held since, and a failed block goes on. Gives the settings of then and the number of
+    /// the first cursor that goes.
     ///
     /// # Errors
     ///
     /// `InvalidSavepoint` for an unknown name.
-    pub(crate) fn rollback_to(&mut self, name: &str) -> Result<()> {
+    pub(crate) fn rollback_to(&mut self, name: &str) -> Result<(Arc<Settings>, u64)> {
         let at = self.find_savepoint(name)?;
         self.savepoints.truncate(at + 1);
         let savepoint = &self.savepoints[at];
         self.held.truncate(savepoint.held);
         self.bytes = savepoint.bytes;
         self.state = State::Block;
-        Ok(())
+        Ok((savepoint.settings.clone(), savepoint.first_cursor))
     }
 
-    /// RELEASE: keeps what was held since.
+    /// RELEASE: keeps what was held since. Gives the settings of then.
     ///
     /// # Errors
     ///
     /// `InvalidSavepoint` for an unknown name.
-    pub(crate) fn release(&mut self, name: &str) -> Result<()> {
+    pub(crate) fn release(&mut self, name: &str) -> Result<Arc<Settings>> {
         let at = self.find_savepoint(name)?;
+        let settings = self.savepoints[at].settings.clone();
         self.savepoints.truncate(at);
-        Ok(())
+        Ok(settings)
     }
 
     fn find_savepoint(&self, name: &str) -> Result<usize> {

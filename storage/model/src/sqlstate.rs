@@ -79,6 +79,8 @@ sql_states! {
     DivisionByZero = "22012", Never;
     /// A parameter, setting or option has a value out of its range.
     InvalidParameterValue = "22023", Never;
+    /// An argument that must not be null was NULL.
+    NullValueNotAllowed = "22004", Never;
     /// Bytes are not valid UTF-8, or hold a NUL.
     CharacterNotInRepertoire = "22021", Never;
     /// Text cannot be read as a value of its type.
@@ -95,6 +97,10 @@ sql_states! {
     InvalidCursorState = "24000", Never;
     /// The statement cannot run inside a transaction block.
     ActiveSqlTransaction = "25001", Never;
+    /// The transaction only reads.
+    ReadOnlySqlTransaction = "25006", Never;
+    /// A client was idle inside a transaction for too long.
+    IdleInTransactionSessionTimeout = "25P03", Never;
     /// There is no transaction in progress.
     NoActiveSqlTransaction = "25P01", Never;
     /// The transaction failed; only ROLLBACK is accepted.
@@ -189,6 +195,8 @@ sql_states! {
     QueryCanceled = "57014", Never;
     /// The server is shutting down.
     AdminShutdown = "57P01", Later;
+    /// A client was idle for too long.
+    IdleSessionTimeout = "57P05", Never;
     /// A vgroup has no leader right now.
     CannotConnectNow = "57P03", Later;
     /// Reading or writing a file failed.

@@ -172,6 +172,26 @@ impl RocksStore {
         Ok(Self { db, dir: dir.to_path_buf(), incoming, options: shared.data_options(), _guard: guard })
     }
 
+    /// Opens the store in `dir` to look into it: nothing is changed, and nothing may be written.
+    ///
+    /// # Errors
+    ///
+    /// If the disk fails or the store is damaged.
+    pub fn open_read_only(dir: &Path, shared: &RocksShared) -> Result<Self, Halt> {
+        let families = [
+            ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, shared.data_options()),
+            ColumnFamilyDescriptor::new(META, shared.meta_options()),
+        ];
+        let mut options = shared.options();
+        options.create_if_missing(false);
+        options.create_missing_column_families(false);
+        let db = DB::open_cf_descriptors_read_only(&options, dir.join("db"), families, false)
+            .map_err(|error| halt(&format!("open {}", dir.display()), &error))?;
+        let guard = shared.hold(dir)?;
+        let incoming = dir.join("incoming");
+        Ok(Self { db, dir: dir.to_path_buf(), incoming, options: shared.data_options(), _guard: guard })
+    }
+
     fn meta(&self) -> &rocksdb::ColumnFamily {
         self.db.cf_handle(META).expect("opened with this family")
     }
@@ -185,6 +205,10 @@ impl RocksStore {
 fn halt(place: &str, error: &rocksdb::Error) -> Halt {
     match error.kind() {
         rocksdb::ErrorKind::Corruption => Halt::corrupt(format!("{place}: {error}")),
+        // RocksDB says so in its text only.
+        _ if error.as_ref().contains("No space left on device") => {
+            Halt::disk(place, std::io::Error::new(std::io::ErrorKind::StorageFull, error.to_string()))
+        }
         _ => Halt::disk(place, std::io::Error::other(error.to_string())),
     }
 }

@@ -23,11 +23,11 @@ pub(crate) const FORMAT: u32 = 1;
 
 /// What a vnode is made for; opening it as something else is refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Identity {
-    vgroup: VgroupId,
-    database: DatabaseId,
-    precision: Precision,
-    duration_ticks: i64,
+pub(crate) struct Identity {
+    pub(crate) vgroup: VgroupId,
+    pub(crate) database: DatabaseId,
+    pub(crate) precision: Precision,
+    pub(crate) duration_ticks: i64,
 }
 
 /// Numbers that change with every flush.
@@ -130,25 +130,32 @@ fn counters(state: &State) -> Counters {
     }
 }
 
-/// Reads the state of a store, or marks a new store as this vnode's.
-pub(crate) fn load(store: &dyn BlockStore, options: &VnodeOptions, place: &str) -> Result<State, Halt> {
+/// Reads the state of a store, and whose it is; None of a new store.
+pub(crate) fn read(store: &dyn BlockStore, place: &str) -> Result<(Option<Identity>, State), Halt> {
     let mut state = State::default();
-    let mut format = None;
+    let mut identity = None;
     store.visit_meta(&mut |key, value| {
         match key.first() {
-            Some(b'F') => format = Some(value.to_vec()),
+            Some(b'F') => identity = Some(read_identity(place, value)?),
             Some(_) => take_up(&mut state, place, key, value)?,
             None => return Err(Halt::corrupt(format!("{place}: an empty meta key"))),
         }
         Ok(true)
     })?;
+    state.dirty = Default::default();
+    Ok((identity, state))
+}
+
+/// Reads the state of a store, or marks a new store as this vnode's.
+pub(crate) fn load(store: &dyn BlockStore, options: &VnodeOptions, place: &str) -> Result<State, Halt> {
+    let (found, state) = read(store, place)?;
     let identity = Identity {
         vgroup: options.vgroup,
         database: options.database,
         precision: options.precision,
         duration_ticks: options.duration_ticks,
     };
-    match format {
+    match found {
         None => {
             let mut batch = MetaBatch::default();
             let mut value = FORMAT.to_le_bytes().to_vec();
@@ -156,13 +163,15 @@ pub(crate) fn load(store: &dyn BlockStore, options: &VnodeOptions, place: &str) 
             batch.put(keys::meta(b'F', &[]), value);
             store.write_meta(batch)?;
         }
-        Some(bytes) => check_identity(place, &bytes, &identity)?,
+        Some(found) if found != identity => {
+            return Err(Halt::corrupt(format!("{place} is of {found:?}, not of {identity:?}")));
+        }
+        Some(_) => {}
     }
-    state.dirty = Default::default();
     Ok(state)
 }
 
-fn check_identity(place: &str, bytes: &[u8], wanted: &Identity) -> Result<(), Halt> {
+fn read_identity(place: &str, bytes: &[u8]) -> Result<Identity, Halt> {
     let Some((format, rest)) = bytes.split_first_chunk::<4>() else {
         return Err(Halt::corrupt(format!("{place}: meta F")));
     };
@@ -170,11 +179,7 @@ fn check_identity(place: &str, bytes: &[u8], wanted: &Identity) -> Result<(), Ha
     if format > FORMAT {
         return Err(Halt::newer(place, format, FORMAT));
     }
-    let found: Identity = decode(place, b"F", rest)?;
-    if found != *wanted {
-        return Err(Halt::corrupt(format!("{place} is of {found:?}, not of {wanted:?}")));
-    }
-    Ok(())
+    decode(place, b"F", rest)
 }
 
 fn number<const N: usize>(place: &str, bytes: &[u8]) -> Result<[u8; N], Halt> {

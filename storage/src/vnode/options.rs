@@ -182,7 +182,7 @@ struct Loaded {
 }
 
 impl HeaderBudget {
-    fn new(bytes_max: usize) -> Self {
+    pub(crate) fn new(bytes_max: usize) -> Self {
         Self { bytes_max, loaded: Mutex::default() }
     }
 

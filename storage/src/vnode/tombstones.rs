@@ -71,6 +71,15 @@ impl Tombstones {
         self.keys.retain(|(sid, key), at| keep((*sid, *sid), TimeRange { min: *key, max: *key }, *at));
     }
 
+    /// Every delete: the series, all if None, the times, and the version below which rows are hidden.
+    pub(crate) fn list(&self) -> Vec<(Option<u32>, TimeRange, u64)> {
+        let all = self.all.iter().map(|(range, at)| (None, *range, *at));
+        let series =
+            self.series.iter().flat_map(|(sid, list)| list.iter().map(|(range, at)| (Some(*sid), *range, *at)));
+        let keys = self.keys.iter().map(|((sid, key), at)| (Some(*sid), TimeRange { min: *key, max: *key }, *at));
+        all.chain(series).chain(keys).collect()
+    }
+
     /// Only the deletes of versions up to `clock`.
     pub(crate) fn until(&self, clock: u64) -> Self {
         let mut copy = self.clone();

@@ -36,8 +36,10 @@ fn session() -> Vec<Scalar> {
             Ok(Cell::Texts(implied.into_iter().chain(path.cloned()).collect()))
         }),
         Scalar::new("current_setting", "t?b", PgType::TEXT, current_setting),
-        Scalar::new("set_config", "ttb", PgType::TEXT, |_, args| Ok(args[1].clone())),
+        Scalar::new("set_config", "ttb", PgType::TEXT, set_config).lenient().volatile(),
         Scalar::new("pg_backend_pid", "", PgType::INT4, |call, _| Ok(call.context()?.backend.into())),
+        Scalar::new("pg_cancel_backend", "i", PgType::BOOL, |call, args| signal(call, args, false)).volatile(),
+        Scalar::new("pg_terminate_backend", "i?i", PgType::BOOL, |call, args| signal(call, args, true)).volatile(),
         Scalar::new("inet_client_addr", "", PgType::TEXT, |call, _| {
             let address = &call.context()?.address;
             Ok((!address.is_empty()).then(|| address.clone()).into())
@@ -56,11 +58,50 @@ fn array(of: PgType) -> PgType {
 
 fn current_setting(call: &Call<'_>, args: &[Cell]) -> Result<Cell> {
     let name = text(&args[0])?;
-    match call.context()?.setting(name) {
+    match call.context()?.shown_setting(name) {
         Some(value) => Ok(value.into()),
         None if args.get(1).is_some_and(bool) => Ok(Cell::Null),
         None => Err(external(model::error!(UndefinedObject, "unrecognized configuration parameter \"{name}\""))),
     }
+}
+
+/// Stops another session's statement, or ends the session. Users may do so to their own, superusers to all.
+fn signal(call: &Call<'_>, args: &[Cell], terminate: bool) -> Result<Cell> {
+    let context = call.context()?;
+    let Some(observer) = &context.observer else { return Ok(false.into()) };
+    let backend = i32::try_from(int(&args[0])?).unwrap_or(0);
+    let sessions = observer.connections();
+    let Some(other) = sessions.iter().find(|of| of.backend == backend) else { return Ok(false.into()) };
+    let is_super = |user: &str| context.catalog.users.get(user).is_none_or(|user| user.superuser);
+    if other.user != context.user && !is_super(&context.user) {
+        let what = if terminate { "process" } else { "query" };
+        let message = format!("must be a member of the role whose {what} is being {}", ended(terminate));
+        return Err(external(model::error!(InsufficientPrivilege, "{message}")));
+    }
+    Ok(observer.signal(backend, terminate).into())
+}
+
+fn ended(terminate: bool) -> &'static str {
+    if terminate { "terminated" } else { "canceled" }
+}
+
+/// Sets a setting, for the session or for the transaction only, and gives its new value; NULL is its default.
+fn set_config(call: &Call<'_>, args: &[Cell]) -> Result<Cell> {
+    let (name, value, local) = (&args[0], &args[1], bool(&args[2]));
+    if matches!(name, Cell::Null) {
+        return Err(external(model::error!(NullValueNotAllowed, "SET requires parameter name")));
+    }
+    let name = text(name)?;
+    let settings = &call.context()?.settings;
+    let changed = match value {
+        Cell::Null => settings.change(|settings| settings.set_list(name, None, local)),
+        value => {
+            let value = text(value)?;
+            settings.change(|settings| settings.set(name, value, local))
+        }
+    };
+    changed.map_err(external)?;
+    Ok(settings.now().shown(name).into())
 }
 
 fn setting_number(call: &Call<'_>, name: &str) -> Result<Cell> {

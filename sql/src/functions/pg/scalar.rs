@@ -49,7 +49,7 @@ impl Call<'_> {
 /// The session's time zone.
 pub(crate) fn zone(options: &ConfigOptions) -> Result<TimeZone> {
     match &options.execution.time_zone {
-        Some(name) => TimeZone::parse(name).map_err(external),
+        Some(name) => TimeZone::of_arrow_name(name).map_err(external),
         None => Ok(TimeZone::UTC),
     }
 }

@@ -24,5 +24,6 @@ pub(super) fn show(call: &Call<'_>, array: &ArrayRef, field: &Field, row: usize)
 /// How the session prints values.
 pub(super) fn settings(call: &Call<'_>) -> Result<Arc<ValueSettings>> {
     let oid_names = call.session.map(|session| Arc::clone(session) as Arc<dyn OidNames>);
-    Ok(Arc::new(ValueSettings { time_zone: call.zone()?, oid_names, ..ValueSettings::default() }))
+    let values = call.session.map_or_else(ValueSettings::default, |session| session.settings.now().values());
+    Ok(Arc::new(ValueSettings { time_zone: call.zone()?, oid_names, ..values }))
 }

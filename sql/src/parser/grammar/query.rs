@@ -8,7 +8,13 @@ use crate::parser::cursor::Cursor;
 use crate::statement::Statement;
 
 pub(super) fn query(cursor: &mut Cursor<'_>) -> Result<Statement> {
-    Ok(Statement::Query(select(cursor)?))
+    let query = select(cursor)?;
+    if let Some(text) = crate::compat::asyncpg::instead(&query)
+        && let Some(parsed) = crate::parser::parse(text, &Default::default())?.pop()
+    {
+        return Ok(parsed.statement);
+    }
+    Ok(Statement::Query(query))
 }
 
 /// A query that only reads.

@@ -5,22 +5,30 @@ use sqlparser::tokenizer::Token;
 
 use super::query;
 use crate::parser::cursor::Cursor;
-use crate::statement::Statement;
+use crate::statement::{Statement, TransactionModes};
 
 // ---- Settings ----
 
 pub(super) fn set(cursor: &mut Cursor<'_>) -> Result<Statement> {
     cursor.expect("SET")?;
-    let characteristics = ["SESSION", "CHARACTERISTICS", "AS", "TRANSACTION"];
-    if cursor.eat_all(&characteristics) || cursor.eat("TRANSACTION") || cursor.eat_all(&["LOCAL", "TRANSACTION"]) {
-        modes(cursor)?;
-        return Ok(Statement::Accepted("SET"));
+    let session = cursor.eat_all(&["SESSION", "CHARACTERISTICS", "AS", "TRANSACTION"]);
+    if session || transaction_ahead(cursor) {
+        let modes = modes(cursor)?;
+        return if modes.is_empty() {
+            Err(cursor.unexpected())
+        } else {
+            Ok(Statement::SetTransaction { modes, session })
+        };
     }
     if cursor.eat("CONSTRAINTS") {
         super::skip_rest(cursor);
         return Ok(Statement::Accepted("SET CONSTRAINTS"));
     }
     if cursor.is(0, "SESSION") && cursor.is(1, "AUTHORIZATION") {
+        if cursor.is(2, "DEFAULT") {
+            super::skip_rest(cursor);
+            return Ok(Statement::Accepted("SET"));
+        }
         return Err(cursor.refuse("SET SESSION AUTHORIZATION"));
     }
     let local = cursor.eat("LOCAL");
@@ -60,12 +68,22 @@ fn setting(cursor: &mut Cursor<'_>) -> Result<String> {
     Ok(name)
 }
 
+/// `[LOCAL] TRANSACTION` that is no setting of that name.
+fn transaction_ahead(cursor: &mut Cursor<'_>) -> bool {
+    let at = usize::from(cursor.is(0, "LOCAL"));
+    let found = cursor.is(at, "TRANSACTION") && cursor.peek(at + 1).token != Token::Eq && !cursor.is(at + 1, "TO");
+    for _ in 0..if found { at + 1 } else { 0 } {
+        cursor.skip();
+    }
+    found
+}
+
 /// One value: a string, a number, or a word, which keeps its case if it was quoted.
 fn value(cursor: &mut Cursor<'_>) -> Result<String> {
     match &cursor.peek(0).token {
         Token::SingleQuotedString(_) | Token::DoubleQuotedString(_) => cursor.string(),
         Token::Word(word) => {
-            let value = word.value.clone();
+            let value = if word.quote_style.is_some() { word.value.clone() } else { word.value.to_lowercase() };
             cursor.skip();
             Ok(value)
         }
@@ -97,40 +115,60 @@ fn time_zone(cursor: &mut Cursor<'_>) -> Result<Option<Vec<String>>> {
         return Ok(None);
     }
     if cursor.eat("INTERVAL") {
-        let offset = cursor.string()?;
-        if cursor.eat("HOUR") && cursor.eat("TO") {
-            cursor.expect("MINUTE")?;
+        let mut offset = cursor.string()?;
+        if cursor.eat("HOUR") {
+            if cursor.eat("TO") {
+                cursor.expect("MINUTE")?;
+            }
+            if offset.trim().parse::<i32>().is_ok() {
+                offset.push_str(" hours");
+            }
         }
-        return Ok(Some(vec![offset]));
+        return Ok(Some(vec![format!("INTERVAL '{offset}'")]));
     }
     Ok(Some(vec![value(cursor)?]))
 }
 
-/// Transaction modes, which change nothing here: a transaction's reads are what was committed when they ran.
-fn modes(cursor: &mut Cursor<'_>) -> Result<()> {
+/// Transaction modes, with or without commas between them.
+fn modes(cursor: &mut Cursor<'_>) -> Result<TransactionModes> {
+    let mut modes = Vec::new();
     while !cursor.at_end() {
-        if cursor.eat("ISOLATION") {
-            cursor.expect("LEVEL")?;
-            if cursor.eat("READ") {
-                if cursor.eat_any(&["COMMITTED", "UNCOMMITTED"]).is_none() {
-                    return Err(cursor.unexpected());
-                }
-            } else if cursor.eat("REPEATABLE") {
-                cursor.expect("READ")?;
-            } else {
-                cursor.expect("SERIALIZABLE")?;
-            }
-        } else if cursor.eat("READ") {
-            if cursor.eat_any(&["ONLY", "WRITE"]).is_none() {
-                return Err(cursor.unexpected());
-            }
-        } else {
-            cursor.eat("NOT");
-            cursor.expect("DEFERRABLE")?;
+        modes.push(mode(cursor)?);
+        if cursor.eat_token(&Token::Comma) && cursor.at_end() {
+            return Err(cursor.unexpected());
         }
-        cursor.eat_token(&Token::Comma);
     }
-    Ok(())
+    Ok(modes)
+}
+
+fn mode(cursor: &mut Cursor<'_>) -> Result<(&'static str, &'static str)> {
+    if cursor.eat("ISOLATION") {
+        cursor.expect("LEVEL")?;
+        let level = if cursor.eat("READ") {
+            match cursor.eat_any(&["COMMITTED", "UNCOMMITTED"]) {
+                Some("COMMITTED") => "read committed",
+                Some(_) => "read uncommitted",
+                None => return Err(cursor.unexpected()),
+            }
+        } else if cursor.eat("REPEATABLE") {
+            cursor.expect("READ")?;
+            "repeatable read"
+        } else {
+            cursor.expect("SERIALIZABLE")?;
+            "serializable"
+        };
+        return Ok(("transaction_isolation", level));
+    }
+    if cursor.eat("READ") {
+        return match cursor.eat_any(&["ONLY", "WRITE"]) {
+            Some("ONLY") => Ok(("transaction_read_only", "on")),
+            Some(_) => Ok(("transaction_read_only", "off")),
+            None => Err(cursor.unexpected()),
+        };
+    }
+    let deferrable = if cursor.eat("NOT") { "off" } else { "on" };
+    cursor.expect("DEFERRABLE")?;
+    Ok(("transaction_deferrable", deferrable))
 }
 
 pub(super) fn reset(cursor: &mut Cursor<'_>) -> Result<Statement> {
@@ -154,26 +192,22 @@ pub(super) fn transaction(cursor: &mut Cursor<'_>) -> Result<Statement> {
     cursor.skip();
     match word.as_str() {
         "BEGIN" | "START" => {
-            if word == "START" {
+            let start = word == "START";
+            if start {
                 cursor.expect("TRANSACTION")?;
             } else {
                 cursor.eat_any(&["WORK", "TRANSACTION"]);
             }
-            modes(cursor)?;
-            Ok(Statement::Begin)
+            Ok(Statement::Begin { modes: modes(cursor)?, start })
         }
-        "COMMIT" | "END" => {
-            end(cursor, &word)?;
-            Ok(Statement::Commit)
-        }
+        "COMMIT" | "END" => Ok(Statement::Commit { chain: end(cursor, &word)? }),
         "ROLLBACK" | "ABORT" => {
             cursor.eat_any(&["WORK", "TRANSACTION"]);
             if cursor.eat("TO") {
                 cursor.eat("SAVEPOINT");
                 return Ok(Statement::RollbackTo(cursor.identifier()?));
             }
-            end(cursor, &word)?;
-            Ok(Statement::Rollback)
+            Ok(Statement::Rollback { chain: end(cursor, &word)? })
         }
         "SAVEPOINT" => Ok(Statement::Savepoint(cursor.identifier()?)),
         _ => {
@@ -183,17 +217,14 @@ pub(super) fn transaction(cursor: &mut Cursor<'_>) -> Result<Statement> {
     }
 }
 
-/// `[WORK | TRANSACTION] [AND [NO] CHAIN]`.
-fn end(cursor: &mut Cursor<'_>, word: &str) -> Result<()> {
+/// `[WORK | TRANSACTION] [AND [NO] CHAIN]`: whether to chain.
+fn end(cursor: &mut Cursor<'_>, word: &str) -> Result<bool> {
     if cursor.is(0, "PREPARED") {
         return Err(cursor.refuse(&format!("{word} PREPARED")));
     }
     cursor.eat_any(&["WORK", "TRANSACTION"]);
-    if cursor.is(0, "AND") && cursor.is(1, "CHAIN") {
-        return Err(cursor.refuse(&format!("{word} AND CHAIN")));
-    }
     cursor.eat_all(&["AND", "NO", "CHAIN"]);
-    Ok(())
+    Ok(cursor.eat_all(&["AND", "CHAIN"]))
 }
 
 // ---- Cursors ----

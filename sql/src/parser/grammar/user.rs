@@ -45,7 +45,10 @@ fn options(cursor: &mut Cursor<'_>) -> Result<UserOptions> {
         let position = cursor.position();
         cursor.skip();
         match word.as_str() {
-            "PASS" => options.password = Some(Some(cursor.string()?)),
+            "PASS" => {
+                options.password = Some(Some(cursor.string()?));
+                options.pass = true;
+            }
             "ENCRYPTED" => {
                 cursor.expect("PASSWORD")?;
                 options.password = Some(Some(cursor.string()?));

@@ -12,7 +12,7 @@ use super::{Rewriter, cast_to};
 use crate::functions::pg::conversion;
 use crate::functions::pg::numeric::literal;
 use crate::pgtype::PgType;
-use crate::pgvalue::{TimeZone, ValueSettings, decode};
+use crate::pgvalue::{ValueSettings, decode};
 use crate::plan::error::to_datafusion;
 use crate::plan::types::{Typed, castable, category};
 
@@ -68,7 +68,7 @@ impl Rewriter<'_> {
         }
         let local = matches!(to, DataType::Timestamp(_, None) | DataType::Date32 | DataType::Time64(_));
         if local && let Some(DataType::Timestamp(unit, Some(zone))) = from {
-            let own = self.context.timezone.name();
+            let own = self.context.timezone.arrow_name();
             if zone.as_ref() != own {
                 let wall = cast_to(*cast.expr, DataType::Timestamp(unit, Some(own.into())));
                 return Expr::Cast(Cast { expr: Box::new(wall), field: cast.field });
@@ -142,8 +142,7 @@ impl Rewriter<'_> {
 
     /// How the session reads values.
     fn settings(&self) -> ValueSettings {
-        let time_zone = TimeZone::parse(self.context.timezone.name()).unwrap_or(TimeZone::UTC);
-        ValueSettings { time_zone, ..ValueSettings::default() }
+        ValueSettings { time_zone: self.context.timezone, ..ValueSettings::default() }
     }
 }
 

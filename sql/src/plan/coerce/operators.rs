@@ -473,7 +473,7 @@ impl Rewriter<'_> {
 
     /// A wall clock of the session's zone as an instant.
     pub(super) fn in_zone(&self, expr: Expr, unit: TimeUnit) -> Expr {
-        let local = DataType::Timestamp(unit, Some(self.context.timezone.name().into()));
+        let local = DataType::Timestamp(unit, Some(self.context.timezone.arrow_name().into()));
         cast_to(cast_to(expr, local), DataType::Timestamp(unit, Some("UTC".into())))
     }
 

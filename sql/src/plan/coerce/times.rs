@@ -1,9 +1,9 @@
 //! Times as text beside timestamps: read in the session's zone, to the nanosecond.
 
-use chrono::{NaiveDateTime, TimeZone};
-use chrono_tz::Tz;
+use chrono::{NaiveDateTime, TimeZone as _};
 use model::error;
 
+use crate::pgvalue::TimeZone;
 use crate::plan::PlanContext;
 
 /// 22008 for a time that no timestamp can be.
@@ -47,13 +47,13 @@ pub fn parse_instant(text: &str, context: &PlanContext) -> model::Result<i128> {
     if let Some(offset) = offset_seconds(rest) {
         return Ok(nanos(naive.and_utc().timestamp() - offset));
     }
-    let zone: Tz = rest.parse().map_err(|_| wrong())?;
+    let zone = TimeZone::named(rest).ok_or_else(wrong)?;
     Ok(nanos(local_instant(zone, naive).ok_or_else(|| out_of_range(text))?.timestamp()))
 }
 
 /// The instant of a wall clock: the earlier one where it comes twice; in a gap, as if the clock had gone on.
 #[must_use]
-pub fn local_instant(zone: Tz, wall: NaiveDateTime) -> Option<chrono::DateTime<Tz>> {
+pub fn local_instant(zone: TimeZone, wall: NaiveDateTime) -> Option<chrono::DateTime<TimeZone>> {
     match zone.from_local_datetime(&wall) {
         chrono::LocalResult::Single(instant) => Some(instant),
         chrono::LocalResult::Ambiguous(earlier, _) => Some(earlier),

@@ -11,7 +11,7 @@
 //! flush | merge | compact | expire FLOOR | reopen | snapshot
 //! scan [st=7] [order=any|series|up|down] [range=A..B] [series=NAME,...] [limit=N] [min_a=N]
 //! last | newest [st=7]      newest row; newest value of each column
-//! tags | stats [st=7] | lookup NAME... | runs | state
+//! tags | stats [st=7] | lookup NAME... | runs | state | inspect [runs] [bucket=N] [run=N]
 //! ```
 
 use std::error::Error;
@@ -27,6 +27,7 @@ use model::write::{Keys, Tables};
 use model::{ColumnId, Precision, Suid, TimeRange};
 
 use crate::vnode::StorageEnv;
+use crate::vnode::inspect::{inspect_store, inspect_store_runs};
 use crate::vnode::tests::{Bench, Cell, chunk, columns, creation, relation, request};
 
 type Answer = Result<String, Box<dyn Error>>;
@@ -220,6 +221,21 @@ impl Runner {
         Ok(table(lines))
     }
 
+    /// What `marigraph inspect` prints: of the vnode, or of its runs.
+    fn inspect(&self, args: &mut ArgumentConsumer<'_>) -> Answer {
+        let store = &self.bench.vnode().store;
+        let runs = args.next_pos().is_some();
+        let (bucket, run) = (args.take_key("bucket"), args.take_key("run"));
+        let (bucket, run) = (bucket.map(str::parse).transpose()?, run.map(str::parse).transpose()?);
+        let mut out = Vec::new();
+        let damaged = match runs {
+            true => inspect_store_runs(store, bucket, run, &mut out)?,
+            false => inspect_store(store, &mut out)?,
+        };
+        let out = String::from_utf8(out)?;
+        Ok(if damaged { format!("{out}something is damaged\n") } else { out })
+    }
+
     fn runs(&self) -> Answer {
         let inner = self.bench.vnode().inner.read();
         let mut out = String::new();
@@ -304,6 +320,7 @@ impl Runner {
                 return Ok(found.collect());
             }
             "runs" => return self.runs(),
+            "inspect" => return self.inspect(&mut args),
             "state" => return Ok(self.state()),
             other => return Err(format!("no command {other}").into()),
         }

@@ -215,8 +215,11 @@ impl Runner {
             }
             _ => {
                 let mut text = Vec::new();
-                inspect_files(&self.files, &mut text)?;
+                let damaged = inspect_files(&self.files, &mut text)?;
                 out = String::from_utf8(text)?;
+                if damaged {
+                    out.push_str("something is damaged\n");
+                }
             }
         }
         Ok(out)
