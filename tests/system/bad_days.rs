@@ -49,7 +49,7 @@ fn noise(seed: u64) -> String {
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     };
-    (0..12).map(|_| format!("{:016x}", word())).collect()
+    (0..240).map(|_| format!("{:016x}", word())).collect()
 }
 
 impl Drop for SmallDisk {
@@ -66,21 +66,21 @@ async fn a_full_disk_is_reported_and_loses_nothing() {
         return;
     };
     let data = disk.path.join("data");
-    let mut server = Server::start(&data, &Options::default().set("flush_rows=20000")).await;
+    let mut server = Server::start(&data, &Options::default().set("flush_rows=1000")).await;
     server.connect("postgres").await.batch_execute("CREATE DATABASE full VGROUPS 1").await.expect("a database");
     let client = server.connect("full").await;
-    client.batch_execute("CREATE TABLE n (ts TIMESTAMP, v BIGINT, pad VARCHAR(200))").await.expect("a table");
-    let ballast = disk.fill(30 << 10);
+    client.batch_execute("CREATE TABLE n (ts TIMESTAMP, v BIGINT, pad VARCHAR(4000))").await.expect("a table");
+    let ballast = disk.fill(6 << 10);
     let mut acknowledged = 0_u64;
     let (mut broken, mut heard) = (None, Vec::new());
     let began = Instant::now();
     while broken.is_none() {
         assert!(began.elapsed() < Duration::from_secs(120), "the disk is not full after {acknowledged} rows");
         let rows =
-            (acknowledged..acknowledged + 1000).map(|n| format!("({}, {n}, '{}')", 1_700_000_000_000 + n, noise(n)));
+            (acknowledged..acknowledged + 100).map(|n| format!("({}, {n}, '{}')", 1_700_000_000_000 + n, noise(n)));
         let insert = format!("INSERT INTO n VALUES {}", rows.collect::<Vec<_>>().join(" "));
         match client.batch_execute(&insert).await {
-            Ok(()) => acknowledged += 1000,
+            Ok(()) => acknowledged += 100,
             Err(error) => {
                 let state = error.code().map(|code| code.code().to_owned()).unwrap_or_default();
                 match state.as_str() {
@@ -106,7 +106,7 @@ async fn a_full_disk_is_reported_and_loses_nothing() {
     drop(client);
     server.stop().await;
     std::fs::remove_file(ballast).expect("there is room again");
-    let server = Server::start(&data, &Options::default().set("flush_rows=20000")).await;
+    let server = Server::start(&data, &Options::default().set("flush_rows=1000")).await;
     let client = server.connect("full").await;
     let found = column(&client, "SELECT v FROM n ORDER BY ts").await;
     let values: Vec<u64> = found.iter().map(|v| v.parse().expect("a number")).collect();

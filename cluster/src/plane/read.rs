@@ -49,6 +49,9 @@ impl Plane {
         let deadline = self.deadline();
         loop {
             if let Some(replica) = self.node.replica(vgroup) {
+                if let Some(error) = replica.broken() {
+                    return Err(error);
+                }
                 match replica.lookup(&names).await {
                     Ok(found) => return Ok(found),
                     Err(NotWritten::Refused(error)) => return Err(error),
@@ -85,6 +88,9 @@ impl Plane {
         let deadline = self.deadline();
         for tried in 0.. {
             if let Some(replica) = self.node.replica(vgroup) {
+                if let Some(error) = replica.broken() {
+                    return Err(error);
+                }
                 match replica.scan(request.clone()).await {
                     Ok(stream) => return Ok(stream),
                     Err(NotWritten::Refused(error)) => return Err(error),

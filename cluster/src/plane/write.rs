@@ -84,6 +84,9 @@ impl Plane {
     /// Proposes a part to the replica here, if there is one and it leads.
     async fn propose_here(&self, vgroup: VgroupId, part: &Part) -> Option<Result<Pending, NotWritten>> {
         let replica = self.node.replica(vgroup)?;
+        if let Some(error) = replica.broken() {
+            return Some(Err(NotWritten::Refused(error)));
+        }
         if !replica.group.is_leader() {
             return None;
         }

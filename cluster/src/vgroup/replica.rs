@@ -85,6 +85,15 @@ impl Replica {
         current.map_err(NotWritten::Lost)
     }
 
+    /// Why this replica cannot serve, if nobody else can either: a sole voter whose vnode has stopped.
+    pub(crate) fn broken(&self) -> Option<model::Error> {
+        if !self.group.alone() {
+            return None;
+        }
+        let sound = self.shard.vnode().and_then(|vnode| vnode.check());
+        sound.err().filter(|halt| !matches!(halt, Halt::Closed)).map(failed)
+    }
+
     /// Turns names into sids, stamps and proposes. Parts that one caller proposes one after the other stand in the
     /// log in that order.
     pub(crate) async fn propose(&self, part: &Part) -> Result<Pending, NotWritten> {

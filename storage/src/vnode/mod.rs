@@ -467,8 +467,12 @@ impl Vnode {
         options::place(&self.dir)
     }
 
-    /// Fails if something failed in the background.
-    fn check(&self) -> Result<(), Halt> {
+    /// Fails if the vnode has stopped, with the reason.
+    ///
+    /// # Errors
+    ///
+    /// What failed in the background, most often the disk.
+    pub fn check(&self) -> Result<(), Halt> {
         self.halted.lock().as_ref().map_or(Ok(()), |halt| Err(halt.clone()))
     }
 

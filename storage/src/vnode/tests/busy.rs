@@ -104,6 +104,11 @@ fn busy(env: &Arc<StorageEnv>, dir: &std::path::Path) {
     let relation = relation(SUID, RelationKind::Super);
     assert!(vnode.scan(ScanRequest::Rows(request(&relation, Order::Any))).is_err());
     drop(vnode);
+    // A worker may be looking whether there is work, and lets go of the vnode then.
+    let began = std::time::Instant::now();
+    while weak.strong_count() > 0 && began.elapsed() < std::time::Duration::from_secs(10) {
+        std::thread::park_timeout(std::time::Duration::from_millis(1));
+    }
     assert_eq!(weak.strong_count(), 0);
     let vnode = Vnode::open(dir, options, Arc::clone(env)).expect("open");
     assert_eq!(vnode.applied(), Some(position(ENTRIES)));
