@@ -10,7 +10,7 @@ help:                 ## This list.
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/' | sort
 
 run: setup            ## Builds the server and starts it on ./data, PostgreSQL wire on 127.0.0.1:5433.
-	@test -x $(BIN) || echo "The first build takes about 20 minutes on two cores; the next one is quick."
+	@test -x $(BIN) || echo "The first build compiles DataFusion and RocksDB: some tens of minutes on two cores; the next one is quick."
 	@$(CARGO) build --release -p server
 	@exec $(BIN) serve $(ARGS)
 
