@@ -38,17 +38,17 @@ struct Job {
 impl Vnode {
     /// Merges until nothing is due; `all`: until there is one run in each bucket and no deleted row in it.
     pub(super) fn merge_now(&self, all: bool) -> Result<usize, Halt> {
-        self.check()?;
         let _one = self.merging.lock();
+        self.check()?;
         self.merge_locked(all)
     }
 
     /// Merges what is due, unless somebody does, or so many others merge that flushes might have to wait.
     pub(super) fn merge_in_background(&self) -> Result<(), Halt> {
-        self.check()?;
         let (Some(_slot), Some(_one)) = (self.env.scheduler().merge_slot(), self.merging.try_lock()) else {
-            return Ok(());
+            return self.check();
         };
+        self.check()?;
         self.merge_locked(false).map(drop)
     }
 

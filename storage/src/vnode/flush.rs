@@ -40,8 +40,10 @@ struct FrozenRelation {
 
 impl Vnode {
     pub(super) fn flush_now(&self) -> Result<Option<Position>, Halt> {
-        self.check()?;
         let _one = self.flushing.lock();
+        // Behind the lock: after a flush that failed, its rows are only in the log. A flush that follows it would move the
+        // watermark past them, and they would be lost.
+        self.check()?;
         let result = self.flush_locked();
         if let Err(halt) = &result {
             self.halt(halt);

@@ -400,8 +400,8 @@ impl Vnode {
     ///
     /// If the disk fails.
     pub fn checkpoint(&self, dir: &Path) -> Result<Snapshot, Halt> {
-        self.check()?;
         let _paused = (self.flushing.lock(), self.merging.lock());
+        self.check()?;
         self.store.checkpoint(dir)?;
         let membership = self.inner.read().durable_membership.clone();
         Ok(Snapshot { position: self.durable(), membership })

@@ -189,3 +189,22 @@ fn what_belongs_to_another_vnode_or_a_newer_version_is_not_opened() {
     let newer = Vnode::open(dir, options(), Arc::clone(&env)).map(drop);
     assert!(matches!(newer, Err(crate::Halt::Newer { found: 99, .. })));
 }
+
+/// Once a flush that had waited for a failed one went on: it froze newer rows and moved the watermark past those of the
+/// failed one, which were lost at the next start.
+#[test]
+fn a_flush_does_not_follow_one_that_failed() {
+    let vnode = Vnode::open(std::path::Path::new("/memory/vnode"), options(), StorageEnv::in_memory()).expect("open");
+    vnode.apply(position(1), &entry(1, history(1))).expect("apply");
+    let held = vnode.flushing.lock();
+    let waiting = std::thread::scope(|scope| {
+        let follower = scope.spawn(|| vnode.flush());
+        // Long enough for the follower to be at the lock; if it is not there yet, it must fail all the same.
+        std::thread::park_timeout(std::time::Duration::from_millis(100));
+        vnode.halt(&crate::halt::Halt::disk("write a run", std::io::Error::from(std::io::ErrorKind::StorageFull)));
+        drop(held);
+        follower.join().expect("no panic")
+    });
+    assert!(waiting.is_err(), "the watermark is {:?}", vnode.durable());
+    assert_eq!(vnode.durable(), None);
+}
