@@ -186,7 +186,8 @@ fn pushed(aggregate: &AggregateExec, greatest: Option<Greatest>, session: Sessio
         newest: newest.map(|newest| newest.rows),
         statistics: session.pushdown.statistics,
     };
-    let places = Places::of(&pushing);
+    let request = requests_of(rows);
+    let places = Places { series: request.series.len(), states: request.places() };
     let mut parts: Vec<Part> = keys.iter().map(|key| places.key(*key)).collect();
     parts.extend(wanted.into_iter().flatten().map(|state| places.state(state)));
     let schema = aggregate.schema();
@@ -377,7 +378,7 @@ impl Pushing<'_> {
         let Output::Column(id) = self.output(inner)? else { return None };
         let column = self.rows.relation.columns.iter().find(|column| column.id == id);
         let data_type = column.map_or(DataType::BigInt, |column| column.data_type);
-        let floats = matches!(data_type, DataType::Float | DataType::Double);
+        let floats = data_type.is_float();
         let takes = |function: Function| function.takes(data_type);
         Some(match name {
             "count" if args.len() == 1 => vec![State::Same(self.ask(Function::Count, id), 0)],
@@ -417,23 +418,6 @@ struct Places {
 }
 
 impl Places {
-    fn of(pushing: &Pushing<'_>) -> Self {
-        let series = pushing.series.len();
-        let mut next = series + usize::from(pushing.windows.is_some());
-        let mut states = Vec::new();
-        for aggregate in &pushing.aggregates {
-            states.push(next);
-            let column = pushing.rows.relation.columns.iter().find(|column| column.id == aggregate.column);
-            let floats = column.is_some_and(|c| matches!(c.data_type, DataType::Float | DataType::Double));
-            next += match aggregate.function {
-                Function::First | Function::Last | Function::LastRow => 2,
-                Function::Sum if floats => 2,
-                _ => 1,
-            };
-        }
-        Self { series, states }
-    }
-
     fn key(&self, key: Key) -> Part {
         Part::Column(match key {
             Key::Series(at) => at,

@@ -89,7 +89,7 @@ fn states(function: Function, data_type: DataType, cells: &[(i64, &ScalarValue)]
     match function {
         Function::Rows => count(cells.len()),
         Function::Count => count(some().count()),
-        Function::Sum if matches!(data_type, DataType::Float | DataType::Double) => {
+        Function::Sum if data_type.is_float() => {
             let float = datafusion::arrow::datatypes::DataType::Float64;
             let value = |(_, cell): &(i64, &ScalarValue)| match cell.cast_to(&float) {
                 Ok(ScalarValue::Float64(Some(value))) => value,

@@ -107,7 +107,7 @@ impl Function {
                 | DataType::UInt
                 | DataType::UBigInt
         );
-        let number = whole || matches!(data_type, DataType::Float | DataType::Double);
+        let number = whole || data_type.is_float();
         match self {
             Self::Sum => number,
             Self::Min | Self::Max => number || matches!(data_type, DataType::Timestamp | DataType::Date),
@@ -174,7 +174,7 @@ impl AggregateRequest {
             assert!(aggregate.function.takes(data_type), "{aggregate:?} of {data_type:?}");
             match aggregate.function {
                 Function::Rows | Function::Count => state("count", Arrow::Int64, false),
-                Function::Sum if matches!(data_type, DataType::Float | DataType::Double) => {
+                Function::Sum if data_type.is_float() => {
                     state("sum", Arrow::Float64, true);
                     state("lost", Arrow::Float64, true);
                 }
@@ -187,6 +187,26 @@ impl AggregateRequest {
             }
         }
         Arc::new(Schema::new(fields))
+    }
+
+    /// Where the states of each aggregate begin among the columns of [`AggregateRequest::schema`].
+    ///
+    /// # Panics
+    ///
+    /// As [`AggregateRequest::schema`].
+    #[must_use]
+    pub fn places(&self) -> Vec<usize> {
+        let mut next = self.series.len() + usize::from(self.windows.is_some());
+        let place = |one: &Aggregate| {
+            let place = next;
+            next += match one.function {
+                Function::First | Function::Last | Function::LastRow => 2,
+                Function::Sum if self.data_type(*one).is_float() => 2,
+                _ => 1,
+            };
+            place
+        };
+        self.aggregates.iter().map(place).collect()
     }
 
     /// The type of the column that an aggregate looks at; a row id is a BIGINT.

@@ -132,6 +132,12 @@ impl DataType {
     pub const fn is_text(self) -> bool {
         matches!(self, Self::Varchar(_) | Self::NChar(_) | Self::Json | Self::Text)
     }
+
+    /// Whether values are floats.
+    #[must_use]
+    pub const fn is_float(self) -> bool {
+        matches!(self, Self::Float | Self::Double)
+    }
 }
 
 impl std::fmt::Display for DataType {

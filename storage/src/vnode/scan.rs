@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray, UInt32Array};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use model::scan::{Order, Output, RowsRequest, ScanRequest, Series, StatisticsRequest, TagsRequest, statistics_schema};
+use model::schema::Relation;
 use model::{ColumnId, DataType, Precision, TimeRange};
 
 use crate::halt::Halt;
@@ -15,6 +16,7 @@ use crate::vnode::overlay::{self, Overlaid};
 use crate::vnode::registry::{self, SeriesList};
 use crate::vnode::segment::{SeriesFilter, Wanted, WantedColumn};
 use crate::vnode::time_merge::TimeMerge;
+use crate::vnode::tombstones::Tombstones;
 use crate::vnode::values::array_of;
 use crate::vnode::view::View;
 use crate::vnode::{BATCH_ROWS_MAX, Batches, Vnode};
@@ -150,6 +152,20 @@ impl Prepared {
         }
     }
 
+    /// All deletes that hide rows: those that are stored and those that a transaction holds.
+    pub(super) fn tombstones(&self) -> Vec<Arc<Tombstones>> {
+        let mut tombstones = self.view.tombstones.clone();
+        if !self.overlaid.tombstones.is_empty() {
+            tombstones.push(Arc::new(self.overlaid.tombstones.clone()));
+        }
+        tombstones
+    }
+
+    /// All tables that rows may belong to.
+    pub(super) fn tables(&self) -> Tables {
+        Tables { stored: self.view.list.clone(), held: self.overlaid.tables.clone() }
+    }
+
     /// The series that are asked for, ascending.
     pub(super) fn sids(&self) -> Vec<u32> {
         match &self.series {
@@ -187,14 +203,33 @@ enum Merge {
     Time(TimeMerge),
 }
 
+/// Whose rows they are.
 pub(super) struct Tables {
-    pub(super) stored: SeriesList,
-    pub(super) held: Vec<Arc<registry::Series>>,
+    stored: SeriesList,
+    held: Vec<Arc<registry::Series>>,
 }
 
 impl Tables {
-    pub(super) fn get(&self, sid: u32) -> Option<&Arc<registry::Series>> {
+    fn get(&self, sid: u32) -> Option<&Arc<registry::Series>> {
         self.stored.get(sid).or_else(|| self.held.iter().find(|series| series.sid == sid))
+    }
+
+    /// A tag of the table of each row.
+    pub(super) fn tags(&self, sids: &[u32], id: ColumnId, relation: &Relation, precision: Precision) -> ArrayRef {
+        per_series(sids, |distinct| {
+            let tag = relation.tags.iter().find(|tag| tag.id == id).expect("the schema has checked it");
+            let null = model::Value::Null;
+            let value = |sid: &u32| self.get(*sid).map_or(&null, |series| series.tag(id));
+            array_of(tag.data_type, precision, distinct.iter().map(value))
+        })
+    }
+
+    /// The name of the table of each row.
+    pub(super) fn names(&self, sids: &[u32]) -> ArrayRef {
+        per_series(sids, |distinct| {
+            let name = |sid: &u32| self.get(*sid).map_or("", |series| &*series.name);
+            Arc::new(StringArray::from_iter_values(distinct.iter().map(name)))
+        })
     }
 }
 
@@ -210,11 +245,8 @@ impl RowsScan {
                 columns.push(WantedColumn::new(*id, column.data_type, request.precision));
             }
         }
-        let mut tombstones = prepared.view.tombstones.clone();
-        if !prepared.overlaid.tombstones.is_empty() {
-            tombstones.push(Arc::new(prepared.overlaid.tombstones.clone()));
-        }
-        let wanted = Arc::new(Wanted { columns, series: prepared.series.clone(), range: request.range, tombstones });
+        let (series, tombstones) = (prepared.series.clone(), prepared.tombstones());
+        let wanted = Arc::new(Wanted { columns, series, range: request.range, tombstones });
         // A limit counts rows before filters, so blocks may not be left out by them.
         let filters = if request.limit.is_some() { &[][..] } else { &request.filters[..] };
         let merge = start_merge(prepared, &wanted, filters, request.order)?;
@@ -223,7 +255,7 @@ impl RowsScan {
             schema: request.schema(),
             output: request.output,
             wanted,
-            tables: Tables { stored: prepared.view.list.clone(), held: prepared.overlaid.tables.clone() },
+            tables: prepared.tables(),
             relation: request.relation,
             precision: request.precision,
             left: request.limit.unwrap_or(usize::MAX),
@@ -265,16 +297,8 @@ impl RowsScan {
                 Some(at) => picks.column(at, &self.wanted.columns[at]).values,
                 None => panic!("{} has no column {id}", self.relation.name),
             },
-            Output::Tag(id) => per_series(sids, |distinct| {
-                let tag = self.relation.tags.iter().find(|tag| tag.id == id).expect("the schema has checked it");
-                let null = model::Value::Null;
-                let value = |sid: &u32| self.tables.get(*sid).map_or(&null, |series| series.tag(id));
-                array_of(tag.data_type, self.precision, distinct.iter().map(value))
-            }),
-            Output::TableName => per_series(sids, |distinct| {
-                let name = |sid: &u32| self.tables.get(*sid).map_or("", |series| &*series.name);
-                Arc::new(StringArray::from_iter_values(distinct.iter().map(name)))
-            }),
+            Output::Tag(id) => self.tables.tags(sids, id, &self.relation, self.precision),
+            Output::TableName => self.tables.names(sids),
             Output::Sid => Arc::new(UInt32Array::from(sids.to_vec())),
         }
     }

@@ -212,7 +212,7 @@ fn fails(block: &Block, wanted: &Wanted, filter: &ColumnFilter) -> bool {
 }
 
 /// Whether `a < b` for certain.
-fn less(a: &Value, b: &Value) -> bool {
+pub(super) fn less(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Bool(a), Value::Bool(b)) => a < b,
         (Value::Int(a), Value::Int(b)) => a < b,

@@ -10,6 +10,7 @@ use model::{DataType, Value};
 
 use crate::block::Statistics;
 use crate::codec::natives;
+use crate::vnode::view::less;
 
 /// How many rows of a block satisfy a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,15 +46,6 @@ pub(super) fn verdict(filter: &ColumnFilter, statistics: Option<&Statistics>, ro
 
 fn same_kind(a: &Value, b: &Value) -> bool {
     std::mem::discriminant(a) == std::mem::discriminant(b)
-}
-
-fn less(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Int(a), Value::Int(b)) => a < b,
-        (Value::UInt(a), Value::UInt(b)) => a < b,
-        (Value::Float(a), Value::Float(b)) => a < b,
-        _ => false,
-    }
 }
 
 /// Which cells satisfy a condition. NULL never does; NaN is greater than every number.

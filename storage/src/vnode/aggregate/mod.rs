@@ -11,7 +11,7 @@ mod states;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, StringArray};
+use arrow::array::{ArrayRef, Int64Array};
 use arrow::compute::cast;
 use model::aggregate::{Aggregate, AggregateRequest, Function, SeriesKey, Windows};
 use model::scan::ColumnFilter;
@@ -21,13 +21,11 @@ use crate::halt::Halt;
 use crate::vnode::aggregate::filter::Verdict;
 use crate::vnode::aggregate::groups::{Groups, Stretch};
 use crate::vnode::aggregate::states::{Rows, States, Summary};
-use crate::vnode::assemble::per_series;
 use crate::vnode::memtable::as_type;
 use crate::vnode::merge::{Picks, SeriesMerge};
 use crate::vnode::run::{Block, Run};
 use crate::vnode::scan::{Prepared, Tables, batch};
 use crate::vnode::segment::{ChunkCache, SeriesFilter, Wanted, WantedColumn};
-use crate::vnode::values::array_of;
 use crate::vnode::view::is_alone;
 use crate::vnode::{BATCH_ROWS_MAX, Batches, Vnode};
 
@@ -93,16 +91,13 @@ impl Aggregation {
         let of = |filter: &ColumnFilter| Aggregate { function: Function::Count, column: filter.column };
         let conditions = &request.rows.filters;
         let filters = conditions.iter().map(|filter| place(filter.column, request.data_type(of(filter)))).collect();
-        let mut tombstones = prepared.view.tombstones.clone();
-        if !prepared.overlaid.tombstones.is_empty() {
-            tombstones.push(Arc::new(prepared.overlaid.tombstones.clone()));
-        }
+        let tombstones = prepared.tombstones();
         let range = request.rows.range;
         let wanted = Wanted { columns, series: prepared.series.clone(), range, tombstones };
         let states = request.aggregates.iter().map(|one| States::new(one.function, request.data_type(*one))).collect();
         let mut aggregation = Self {
             groups: Groups::new(!request.series.is_empty(), request.windows.clone()),
-            tables: Tables { stored: prepared.view.list.clone(), held: prepared.overlaid.tables.clone() },
+            tables: prepared.tables(),
             wanted: Arc::new(wanted),
             states,
             columns: places,
@@ -416,18 +411,10 @@ impl Aggregation {
         let sids = &self.groups.sids;
         let mut columns: Vec<ArrayRef> = Vec::new();
         for key in &self.request.series {
-            columns.push(per_series(sids, |distinct| match key {
-                SeriesKey::Tag(id) => {
-                    let tag = relation.tags.iter().find(|tag| tag.id == *id).expect("the schema has checked it");
-                    let null = Value::Null;
-                    let value = |sid: &u32| self.tables.get(*sid).map_or(&null, |series| series.tag(*id));
-                    array_of(tag.data_type, precision, distinct.iter().map(value))
-                }
-                SeriesKey::TableName => {
-                    let name = |sid: &u32| self.tables.get(*sid).map_or("", |series| &*series.name);
-                    Arc::new(StringArray::from_iter_values(distinct.iter().map(name)))
-                }
-            }));
+            columns.push(match key {
+                SeriesKey::Tag(id) => self.tables.tags(sids, *id, relation, precision),
+                SeriesKey::TableName => self.tables.names(sids),
+            });
         }
         if self.groups.has_windows() {
             let starts: ArrayRef = Arc::new(Int64Array::from(self.groups.starts.clone()));

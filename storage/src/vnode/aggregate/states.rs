@@ -57,7 +57,7 @@ impl States {
     pub(super) fn new(function: Function, data_type: DataType) -> Self {
         let state = match function {
             Function::Rows | Function::Count => State::Count(Vec::new()),
-            Function::Sum if matches!(data_type, DataType::Float | DataType::Double) => State::Float(Vec::new()),
+            Function::Sum if data_type.is_float() => State::Float(Vec::new()),
             Function::Sum => State::Whole(Vec::new()),
             Function::Min | Function::Max => State::Best(Vec::new()),
             Function::First | Function::Last | Function::LastRow => State::Pick(Vec::new()),
