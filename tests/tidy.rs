@@ -92,15 +92,48 @@ fn every_foreign_library_has_one_home() {
     }
 }
 
+/// A dependency costs every build; one that nobody names costs it for nothing.
+#[test]
+fn every_dependency_is_named_in_the_sources() {
+    let workspace: toml_edit::DocumentMut = read(&root().join("Cargo.toml")).parse().expect("it is TOML");
+    let mut wanted: Vec<String> = Vec::new();
+    let mut wrong = Vec::new();
+    for member in workspace["workspace"]["members"].as_array().expect("members are listed") {
+        let folder = root().join(member.as_str().expect("a member is a path"));
+        let manifest: toml_edit::DocumentMut = read(&folder.join("Cargo.toml")).parse().expect("it is TOML");
+        let texts: Vec<String> = sources_of(&folder).iter().map(|path| read(path)).collect();
+        for dependency in dependencies(&manifest, true) {
+            let name = dependency.replace('-', "_");
+            let forms = [format!("{name}::"), format!("{name}!"), format!("use {name};")];
+            if !texts.iter().any(|text| forms.iter().any(|form| text.contains(form))) {
+                wrong.push(format!("{}: nothing names {dependency}", folder.display()));
+            }
+            wanted.push(dependency);
+        }
+    }
+    let offered = workspace["workspace"]["dependencies"].as_table_like().expect("versions are listed");
+    wrong.extend(offered.iter().filter(|(name, _)| !wanted.iter().any(|dependency| dependency == name)).map(
+        |(name, _)| format!("Cargo.toml: no member wants {name}"),
+    ));
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
 fn sources() -> Vec<PathBuf> {
+    sources_of(&root())
+}
+
+/// The sources of a folder, without those of a member that lies inside it.
+fn sources_of(top: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders = vec![root()];
+    let mut folders = vec![top.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("a folder of the project can be read") {
             let path = entry.expect("an entry can be read").path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if path.is_dir() && !name.starts_with('.') && name != "target" && name != "data" {
-                folders.push(path);
+                if top == root() || !path.join("Cargo.toml").exists() {
+                    folders.push(path);
+                }
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 found.push(path);
             }
