@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN    = target/release/marigraph
 ARGS  ?=
 
-.PHONY: run test verify fix bench bench-peers setup help
+.PHONY: run test verify fix bench bench-build bench-peers bench-long setup help
 
 help:                 ## This list.
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/' | sort
@@ -27,17 +27,35 @@ fix:                  ## Formats, and applies what clippy can fix.
 	$(CARGO) fmt --all
 	$(CARGO) clippy --workspace --all-targets --features server/failpoints --fix --allow-dirty --allow-staged
 
-bench:                ## Measures ingest and scans next to PostgreSQL 15 in the same run; ARGS="--hours 12".
+bench: bench-build    ## Measures ingest and queries next to PostgreSQL 15 in the same run; ARGS="MODE …", see benches/README.md.
+	target/release/bench $(ARGS)
+
+bench-build:
 	@scripts/setup test
 	@# One after the other: together they would select other features, and DataFusion would be built again.
 	$(CARGO) build --release -p server
 	$(CARGO) build --release -p benches
-	target/release/bench $(ARGS)
 
-bench-peers:          ## The same queries on DuckDB and ClickHouse too, from PyPI, one thread each.
-	@scripts/setup test
+RESULTS = benches/results/$(shell date +%F).md
+
+bench-peers: bench-build ## The same next to DuckDB, ClickHouse, VictoriaMetrics and InfluxDB, all answers compared; writes benches/results.
 	target/venv/bin/python3 -m pip install --quiet --disable-pip-version-check duckdb chdb numpy
-	$(MAKE) bench ARGS="--embedded $(ARGS)"
+	@scripts/bench-peers
+	target/release/bench suite --embedded --debian --report $(RESULTS) $(ARGS)
+	target/release/bench suite --shape iot --hosts 1000 --hours 6 --form csv,binary --debian --report $(RESULTS)
+	target/release/bench answers --embedded --hours 6 --report $(RESULTS)
+	target/release/bench answers --shape iot --hours 6 --report $(RESULTS)
+
+bench-long: bench-build ## Every other mode at its full size, some hours; appends to benches/results.
+	target/release/bench ingest --report $(RESULTS)
+	target/release/bench disorder --hours 3 --form binary --report $(RESULTS)
+	target/release/bench cardinality --form binary --report $(RESULTS)
+	target/release/bench recovery --form insert,csv,binary --report $(RESULTS)
+	target/release/bench flat --form binary --report $(RESULTS)
+	target/release/bench size --hours 3 --form binary --report $(RESULTS)
+	target/release/bench suite --hours 12 --form binary --no-peer --embedded --report $(RESULTS)
+	target/release/bench suite --shape devops --hosts 400 --report $(RESULTS)
+	target/release/bench suite --shape meters --hosts 10000 --report $(RESULTS)
 
 setup:
 	@scripts/setup

@@ -112,9 +112,12 @@ fn every_dependency_is_named_in_the_sources() {
         }
     }
     let offered = workspace["workspace"]["dependencies"].as_table_like().expect("versions are listed");
-    wrong.extend(offered.iter().filter(|(name, _)| !wanted.iter().any(|dependency| dependency == name)).map(
-        |(name, _)| format!("Cargo.toml: no member wants {name}"),
-    ));
+    wrong.extend(
+        offered
+            .iter()
+            .filter(|(name, _)| !wanted.iter().any(|dependency| dependency == name))
+            .map(|(name, _)| format!("Cargo.toml: no member wants {name}")),
+    );
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 

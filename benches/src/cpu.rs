@@ -18,3 +18,15 @@ pub(crate) fn seconds(pid: u32) -> f64 {
     });
     own_and_children.sum::<f64>() / TICKS_PER_SECOND
 }
+
+/// Bytes of all files of a folder.
+pub(crate) fn folder_bytes(folder: &std::path::Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => folder_bytes(&entry.path()),
+            Ok(metadata) => metadata.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
