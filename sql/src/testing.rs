@@ -14,7 +14,7 @@ use model::catalog::{Catalog, CatalogChange, Database, Defined, Vgroup};
 use model::hash::hash_ranges;
 use model::options::DatabaseOptions;
 use model::plane::{Command, Reply, Status};
-use model::scan::{Order, Output, RowStream, RowsRequest, ScanRequest, Series, TagsRequest};
+use model::scan::{ColumnFilter, Order, Output, RowStream, RowsRequest, ScanRequest, Series, TagsRequest};
 use model::schema::{ChildTable, Column, Relation, RelationKind, Table};
 use model::write::{Change, Effect, Keys, NewTable, Outcome, RowBatch, Share, Tables, WriteBatch};
 use model::{ColumnId, DataPlane, DataType, DatabaseId, Precision, Result, Sid, Suid, Value, VgroupId, fail};
@@ -327,11 +327,28 @@ fn array_of(values: Vec<ScalarValue>, data_type: &datafusion::arrow::datatypes::
     ScalarValue::iter_to_array(values).expect("values of one type")
 }
 
+/// Whether a cell is outside the bounds of a condition on numbers.
+fn fails(cell: Option<&ScalarValue>, condition: &ColumnFilter) -> bool {
+    let number = |value: &Value| match value {
+        Value::Int(value) => *value as f64,
+        Value::UInt(value) => *value as f64,
+        Value::Float(value) => *value,
+        other => panic!("a number, not {other:?}"),
+    };
+    let float = cell.map(|cell| cell.cast_to(&datafusion::arrow::datatypes::DataType::Float64).expect("a number"));
+    let Some(ScalarValue::Float64(Some(value))) = float else { return true };
+    condition.min.as_ref().is_some_and(|min| value < number(min))
+        || condition.max.as_ref().is_some_and(|max| value > number(max))
+}
+
 fn scan_rows(inner: &Inner, vgroup: VgroupId, request: &RowsRequest) -> RecordBatch {
     let relation = &request.relation;
     let mut rows: Vec<(u32, i64, String, SeriesOf)> = Vec::new();
     for (name, series) in inner.chosen(vgroup, relation.suid, &request.series) {
-        let keys = series.rows.keys().copied().filter(|key| request.range.contains(*key)).collect::<Vec<_>>();
+        let cell = |key: &i64, of: &ColumnFilter| series.rows[key].get(&of.column);
+        let satisfies = |key: &i64| !request.conditions.iter().any(|one| fails(cell(key, one), one));
+        let inside = |key: &i64| request.range.contains(*key) && satisfies(key);
+        let keys = series.rows.keys().copied().filter(inside).collect::<Vec<_>>();
         rows.extend(keys.into_iter().map(|key| (series.sid, key, name.clone(), series.clone())));
     }
     match request.order {
@@ -372,6 +389,9 @@ fn scan_tags(inner: &Inner, vgroup: VgroupId, request: &TagsRequest) -> RecordBa
         Arc::new(zeros.clone()),
         Arc::new(zeros),
     ];
+    if request.bare {
+        columns.truncate(1);
+    }
     for id in &request.tags {
         let tag = request.relation.tags.iter().find(|tag| tag.id == *id).expect("the planner takes tags from it");
         let cell = |(_, series): &(String, SeriesOf)| tag_value(series.tags.get(id), tag.data_type, request.precision);

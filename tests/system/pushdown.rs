@@ -1,17 +1,20 @@
-//! Aggregates have three ways to their answer: every row through the planner's operators, rows reduced inside the vgroups,
-//! and statistics of blocks in place of rows. Whatever happened to the data, all three must say the same.
+//! Queries have several ways to their answer: every row through the planner's operators, conditions decided inside the
+//! vgroups, rows reduced there, statistics of blocks in place of rows, and newest values that are kept in memory. Whatever
+//! happened to the data, all must say the same.
 
 use tests::{Options, Server};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 /// The ways, as settings of the session.
-const WAYS: [(&str, &str); 3] = [
-    ("rows", "SET push_aggregates = off"),
+const WAYS: [(&str, &str); 5] = [
+    ("rows", "SET push_aggregates = off; SET push_conditions = off; SET last_cache = off"),
+    ("conditions", "SET push_aggregates = off; SET push_conditions = on"),
     ("reduced", "SET push_aggregates = on; SET block_statistics = off"),
     ("statistics", "SET push_aggregates = on; SET block_statistics = on"),
+    ("kept", "SET last_cache = on"),
 ];
 
-const QUERIES: [&str; 33] = [
+const QUERIES: [&str; 48] = [
     "SELECT count(*), count(i), count(f), count(t), sum(i), sum(b), avg(i), avg(f), min(i), max(i), min(f), max(f), min(ts), max(ts) FROM m",
     "SELECT count(*), sum(u), avg(u), min(u), max(u), min(s), max(s), sum(s) FROM m WHERE ts >= '2024-01-01 00:20:00'",
     "SELECT tbname, count(*), sum(i), avg(f), first(i), last(f), last_row(t), min(ts) FROM m GROUP BY tbname ORDER BY tbname",
@@ -45,6 +48,21 @@ const QUERIES: [&str; 33] = [
     "SELECT count(*), sum(i) FROM m WHERE i <> 50 OR f < 0",
     "SELECT avg(x) FROM (SELECT _wstart, avg(f) x FROM m INTERVAL(1m)) w",
     "SELECT count(*), sum(v), avg(w) FROM p",
+    "SELECT * FROM m WHERE i > 90 ORDER BY tbname, ts",
+    "SELECT tbname, ts, t, f FROM m WHERE i >= 95 AND f < 0 AND ts >= '2024-01-01 00:10:00' ORDER BY tbname, ts",
+    "SELECT ts, i FROM m WHERE f BETWEEN 10 AND 10.5 ORDER BY ts, i, f",
+    "SELECT ts, tbname, u FROM m WHERE u < 3000000000 AND site = 'south' ORDER BY ts, tbname",
+    "SELECT ts, i, t FROM m2 WHERE i > 80 AND t = 'w3'",
+    "SELECT ts, i FROM m WHERE i > 50 AND tbname IN ('m1', 'm2') ORDER BY ts DESC, i LIMIT 7",
+    "SELECT ts, i FROM m5 WHERE i > 97 ORDER BY ts DESC LIMIT 4",
+    "SELECT ts, b FROM m3 WHERE b > 0 AND i = 12 ORDER BY ts LIMIT 3",
+    "SELECT count(*) FROM (SELECT * FROM m WHERE s >= 29000 OR s < -29000) r",
+    "SELECT count(*) FROM m WHERE i > 10.5 AND b < -1.5 AND f <> 3",
+    "SELECT tbname, last(i), last(f), last(t), last_row(ts) FROM m WHERE ts > '2024-01-01 00:30:00' GROUP BY tbname ORDER BY tbname",
+    "SELECT tbname, last(u), last_row(s) FROM m WHERE ts < '2024-01-01 01:00:00' GROUP BY tbname ORDER BY tbname",
+    "SELECT site, last(ts) FROM m WHERE kind > 0 GROUP BY site ORDER BY site",
+    "SELECT last_row(ts), last(ts) FROM m WHERE ts >= '2024-01-01 00:20:00'",
+    "SELECT v, w FROM p WHERE w > 0.25 AND v < 3.5 ORDER BY 1, 2",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,7 +70,7 @@ async fn aggregates_agree_on_every_way() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let server = Server::start(folder.path(), &Options::default()).await;
     let admin = server.connect("postgres").await;
-    admin.batch_execute("CREATE DATABASE ways KEEP 36500 VGROUPS 2").await.expect("a database");
+    admin.batch_execute("CREATE DATABASE ways KEEP 36500 VGROUPS 2 CACHEMODEL 'both'").await.expect("a database");
     let client = server.connect("ways").await;
     let zone = server.connect("ways").await;
     zone.batch_execute("SET TIME ZONE 'America/New_York'").await.expect("a zone");

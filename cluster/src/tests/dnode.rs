@@ -115,9 +115,11 @@ pub(super) async fn read(plane: &dyn DataPlane, relation: &Arc<Relation>) -> Vec
             series: Series::All,
             range: TimeRange::ALL,
             filters: Vec::new(),
+            conditions: Vec::new(),
             order: Order::Any,
             limit: None,
             overlay: Vec::new(),
+            cachemodel: model::options::CacheModel::None,
         });
         let stream = plane.scan(*vgroup, request).await.expect("scans");
         let batches: Vec<RecordBatch> = stream.try_collect().await.expect("reads");

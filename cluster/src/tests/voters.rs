@@ -131,9 +131,11 @@ impl Voter {
             series: Series::All,
             range: TimeRange::ALL,
             filters: Vec::new(),
+            conditions: Vec::new(),
             order: Order::SeriesTime,
             limit: None,
             overlay: Vec::new(),
+            cachemodel: model::options::CacheModel::None,
         });
         let batches = self.replica.shard.vnode().expect("open").scan(request).expect("scans");
         let batches: Vec<RecordBatch> = batches.map(|batch| batch.expect("reads")).collect();

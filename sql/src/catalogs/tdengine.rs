@@ -407,6 +407,7 @@ async fn children_of(
         precision: database.options.precision,
         tags: if tags { relation.tags.iter().map(|tag| tag.id).collect() } else { Vec::new() },
         series: named.map_or(Series::All, |name| Series::Named(Arc::from([name]))),
+        bare: false,
     };
     let stream = context.plane.scan(vgroup, ScanRequest::Tags(request)).await?;
     Ok(stream

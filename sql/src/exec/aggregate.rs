@@ -95,7 +95,7 @@ impl DisplayAs for VgroupAggregateExec {
             Some(Windows::Starts(starts)) => write!(f, ", windows={} of the calendar", starts.len())?,
             None => {}
         }
-        for filter in &request.rows.filters {
+        for filter in &request.rows.conditions {
             write!(f, ", {} in [{:?}, {:?}]", name(filter.column), filter.min, filter.max)?;
         }
         if let Some(newest) = request.newest {

@@ -142,6 +142,9 @@ impl DisplayAs for VgroupScanExec {
                 for filter in &rows.filters {
                     write!(f, ", {} in [{:?}, {:?}]", filter.column, filter.min, filter.max)?;
                 }
+                for condition in &rows.conditions {
+                    write!(f, ", where {} in [{:?}, {:?}]", condition.column, condition.min, condition.max)?;
+                }
                 match rows.order {
                     Order::TimeAscending => write!(f, ", by time")?,
                     Order::TimeDescending => write!(f, ", by time descending")?,
@@ -226,6 +229,8 @@ impl ExecutionPlan for VgroupScanExec {
             let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
             Ok(RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?)
         });
+        // A vgroup that has looked at much and found nothing yet says so with an empty batch.
+        let batches = batches.try_filter(|batch| futures::future::ready(batch.num_rows() > 0));
         Ok(Box::pin(RecordBatchStreamAdapter::new(output, batches)))
     }
 

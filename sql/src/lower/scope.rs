@@ -451,6 +451,7 @@ impl Lowering<'_> {
             oid,
             now_us: self.context.now_us,
             overlay: self.context.overlay.get(&relation.suid).cloned().unwrap_or_default(),
+            decides: self.context.pushdown.conditions,
         });
         let unique = self.unique(child.unwrap_or(&relation.name));
         self.ours.insert(unique.clone(), provider);

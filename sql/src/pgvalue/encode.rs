@@ -12,6 +12,7 @@ use datafusion::arrow::datatypes::{self as arrow, DataType, IntervalUnit, TimeUn
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use model::{Error, Result, error, fail};
 
+use super::fast::Fast;
 use super::list;
 use super::number::{put_f32, put_f64, put_numeric_binary, put_numeric_text};
 use super::settings::ValueSettings;
@@ -35,6 +36,8 @@ pub(super) struct Target {
 pub(super) struct ColumnEncoder {
     nulls: Option<NullBuffer>,
     cell: Cell,
+    /// A shorter way to the same.
+    fast: Option<Fast>,
 }
 
 impl ColumnEncoder {
@@ -53,6 +56,9 @@ impl ColumnEncoder {
             out.put_i32(-1);
             return Ok(());
         }
+        if self.fast.as_ref().is_some_and(|fast| fast.put_sized(row, out)) {
+            return Ok(());
+        }
         let at = out.len();
         out.put_i32(0);
         self.put(row, out)?;
@@ -64,7 +70,7 @@ impl ColumnEncoder {
 }
 
 /// Types that a client reads as text, whatever they mean.
-fn is_text(pg_type: PgType) -> bool {
+pub(super) fn is_text(pg_type: PgType) -> bool {
     matches!(
         pg_type,
         PgType::TEXT
@@ -90,7 +96,7 @@ pub(super) fn column(array: &ArrayRef, target: &Target) -> Result<ColumnEncoder>
         DataType::RunEndEncoded(_, value) => as_type(array, value.data_type())?,
         _ => Arc::clone(array),
     };
-    Ok(ColumnEncoder { nulls: array.logical_nulls(), cell: cell(&array, target)? })
+    Ok(ColumnEncoder { nulls: array.logical_nulls(), cell: cell(&array, target)?, fast: Fast::of(&array, target) })
 }
 
 fn as_type(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
@@ -463,7 +469,7 @@ fn dates(array: &ArrayRef, target: &Target) -> Cell {
 }
 
 /// Nanoseconds in one tick.
-fn nanos_per(unit: TimeUnit) -> i64 {
+pub(super) fn nanos_per(unit: TimeUnit) -> i64 {
     match unit {
         TimeUnit::Second => 1_000_000_000,
         TimeUnit::Millisecond => 1_000_000,

@@ -7,6 +7,7 @@ mod copy_out;
 mod decode;
 mod decode_time;
 mod encode;
+mod fast;
 mod list;
 mod number;
 mod settings;

@@ -9,6 +9,9 @@ pub(super) fn put_f64(out: &mut BytesMut, value: f64, extra_float_digits: i32) {
     }
     let mut buffer = ryu::Buffer::new();
     if extra_float_digits > 0 {
+        if let Some(text) = plain_f64(&mut buffer, value) {
+            return out.put_slice(text.as_bytes());
+        }
         let mut number = Scientific::parse(buffer.format_finite(value.abs()));
         let bits = value.abs().to_bits();
         let (mantissa, shift) = (bits & ((1 << 52) - 1) | 1 << 52, (bits >> 52) as i32 - 1075);
@@ -23,6 +26,16 @@ pub(super) fn put_f64(out: &mut BytesMut, value: f64, extra_float_digits: i32) {
         let digits = (15 + extra_float_digits).clamp(1, 15);
         put_rounded(out, value, digits);
     }
+}
+
+/// The fewest digits of a double that is printed without an exponent; None for others. As ryu prints it, but for `.0`.
+pub(super) fn plain_f64(buffer: &mut ryu::Buffer, value: f64) -> Option<&str> {
+    // Digits on a boundary are only those of much greater numbers.
+    if !(1e-4..1e15).contains(&value.abs()) {
+        return None;
+    }
+    let text = buffer.format_finite(value);
+    Some(text.strip_suffix(".0").unwrap_or(text))
 }
 
 /// Appends a float4.

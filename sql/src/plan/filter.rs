@@ -10,9 +10,10 @@ use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
+use model::aggregate::is_exact;
 use model::scan::ColumnFilter;
 use model::schema::{Column, Relation, RelationKind};
-use model::{DataType, Precision, TimeRange, Value};
+use model::{ColumnId, DataType, Precision, TimeRange, Value};
 
 /// What one conjunct is to a scan.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +22,8 @@ pub enum Pushed {
     Range(TimeRange),
     /// Exactly the tables of these names.
     Names(BTreeSet<String>),
+    /// Exactly the rows inside these bounds; the column is one of numbers.
+    Condition(ColumnFilter),
     /// Depends on tags and the table's name only: tables are chosen by it.
     Tags,
     /// Rows outside these bounds cannot satisfy it.
@@ -47,6 +50,9 @@ pub fn classify(filter: &Expr, relation: &Relation, precision: Precision) -> Pus
     let is_tag = |name: &str| name == "tbname" || relation.tag(name).is_some();
     if relation.kind == RelationKind::Super && !columns.is_empty() && columns.iter().all(|c| is_tag(&c.name)) {
         return Pushed::Tags;
+    }
+    if let Some(condition) = condition(filter, relation, precision) {
+        return Pushed::Condition(condition);
     }
     bounds(filter, relation, precision).map_or(Pushed::Nothing, Pushed::Bounds)
 }
@@ -184,6 +190,47 @@ fn names(filter: &Expr) -> Option<BTreeSet<String>> {
 
 fn text_of(value: &ScalarValue) -> Option<String> {
     value.try_as_str().flatten().map(str::to_owned)
+}
+
+/// A comparison with a number, or BETWEEN two, as the values that satisfy it and no others.
+fn condition(filter: &Expr, relation: &Relation, precision: Precision) -> Option<ColumnFilter> {
+    let exact = |name: &str| {
+        let column = relation.column(name)?;
+        (is_exact(column.data_type) && column.id != ColumnId::KEY).then_some(column)
+    };
+    if let Expr::Between(Between { expr, negated: false, low, high }) = filter {
+        let column = exact(column_under_cast(expr, None)?)?;
+        let (Expr::Literal(low, _), Expr::Literal(high, _)) = (low.as_ref(), high.as_ref()) else { return None };
+        let (min, max) = (value_of(low, column, precision)?, value_of(high, column, precision)?);
+        return Some(ColumnFilter { column: column.id, min: Some(min), max: Some(max) });
+    }
+    let (name, op, value) = comparison(filter, None)?;
+    let column = exact(name)?;
+    let (min, max) = closed(op, value_of(value, column, precision)?)?;
+    Some(ColumnFilter { column: column.id, min, max })
+}
+
+/// The least and the greatest number `n` for which `n op value`. None for another operator, or past the last number.
+#[must_use]
+pub fn closed(op: Operator, value: Value) -> Option<(Option<Value>, Option<Value>)> {
+    Some(match op {
+        Operator::Eq => (Some(value.clone()), Some(value)),
+        Operator::GtEq => (Some(value), None),
+        Operator::LtEq => (None, Some(value)),
+        Operator::Gt => (Some(neighbour(value, true)?), None),
+        Operator::Lt => (None, Some(neighbour(value, false)?)),
+        _ => return None,
+    })
+}
+
+/// The next greater or the next smaller number. None past the last one.
+fn neighbour(value: Value, up: bool) -> Option<Value> {
+    Some(match value {
+        Value::Int(value) => Value::Int(if up { value.checked_add(1)? } else { value.checked_sub(1)? }),
+        Value::UInt(value) => Value::UInt(if up { value.checked_add(1)? } else { value.checked_sub(1)? }),
+        Value::Float(value) if value.is_finite() => Value::Float(if up { value.next_up() } else { value.next_down() }),
+        _ => return None,
+    })
 }
 
 fn bounds(filter: &Expr, relation: &Relation, precision: Precision) -> Option<ColumnFilter> {

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::TimeUnit;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::config::{ConfigExtension, ConfigOptions, ExtensionOptions};
-use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr, split_conjunction};
@@ -26,6 +25,7 @@ use model::{ColumnId, DataType, TimeRange, Value};
 use crate::exec::aggregate::{Part, VgroupAggregateExec};
 use crate::exec::scan::VgroupScanExec;
 use crate::functions::grid;
+use crate::plan::filter::closed;
 
 /// What a session says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +34,15 @@ pub struct Pushdown {
     pub aggregates: bool,
     /// `block_statistics`: whether what is known of whole blocks may stand for their rows.
     pub statistics: bool,
+    /// `push_conditions`: whether vgroups decide conditions on numbers.
+    pub conditions: bool,
+    /// `last_cache`: whether newest values that vgroups keep in memory may answer.
+    pub last_cache: bool,
 }
 
 impl Default for Pushdown {
     fn default() -> Self {
-        Self { aggregates: true, statistics: true }
+        Self { aggregates: true, statistics: true, conditions: true, last_cache: true }
     }
 }
 
@@ -156,7 +160,7 @@ fn pushed(aggregate: &AggregateExec, greatest: Option<Greatest>, session: Sessio
         && !groups.has_grouping_set()
         && aggregate.filter_expr().iter().all(Option::is_none)
         && aggregate.limit_options().is_none();
-    let (scan, filters) = below(aggregate.input()).filter(|_| plain)?;
+    let (scan, conditions) = below(aggregate.input()).filter(|_| plain)?;
     let requests: Option<Vec<_>> = scan
         .requests()
         .iter()
@@ -179,12 +183,17 @@ fn pushed(aggregate: &AggregateExec, greatest: Option<Greatest>, session: Sessio
     }
     let newest = greatest.filter(|greatest| matches!(keys.get(greatest.column), Some(Key::Window)));
     let requests_of = |rows: &RowsRequest| AggregateRequest {
-        rows: RowsRequest { filters: filters.clone(), ..rows.clone() },
+        rows: RowsRequest {
+            filters: Vec::new(),
+            conditions: rows.conditions.iter().chain(&conditions).cloned().collect(),
+            ..rows.clone()
+        },
         series: pushing.series.clone(),
         windows: pushing.windows.clone(),
         aggregates: pushing.aggregates.clone(),
         newest: newest.map(|newest| newest.rows),
         statistics: session.pushdown.statistics,
+        last_cache: session.pushdown.last_cache,
     };
     let request = requests_of(rows);
     let places = Places { series: request.series.len(), states: request.places() };
@@ -198,10 +207,11 @@ fn pushed(aggregate: &AggregateExec, greatest: Option<Greatest>, session: Sessio
     Some(VgroupAggregateExec::new(Arc::clone(scan.plane()), scan.table().to_owned(), requests, parts, schema))
 }
 
-/// The scan below an aggregation, and the conditions between them, if they are such as vgroups decide exactly.
+/// The scan below an aggregation, and the conditions between them, if they are such as vgroups decide exactly. Those of the
+/// scan itself are exact anyway.
 fn below(input: &Arc<dyn ExecutionPlan>) -> Option<(&VgroupScanExec, Vec<ColumnFilter>)> {
     if let Some(scan) = input.downcast_ref::<VgroupScanExec>() {
-        // Conditions that only the scan knows of are not exact.
+        // Filters that only the scan knows of are not exact.
         let plain =
             |(_, request): &(_, ScanRequest)| matches!(request, ScanRequest::Rows(rows) if rows.filters.is_empty());
         return scan.requests().iter().all(plain).then(|| (scan, Vec::new()));
@@ -227,14 +237,7 @@ fn condition(scan: &VgroupScanExec, expr: &Arc<dyn PhysicalExpr>) -> Option<Colu
     let (_, ScanRequest::Rows(rows)) = scan.requests().first()? else { return None };
     let data_type = rows.relation.columns.iter().find(|column| column.id == id)?.data_type;
     let value = bound(literal.value()).filter(|_| is_exact(data_type) && id != ColumnId::KEY)?;
-    let (min, max) = match op {
-        Operator::Eq => (Some(value.clone()), Some(value)),
-        Operator::GtEq => (Some(value), None),
-        Operator::LtEq => (None, Some(value)),
-        Operator::Gt => (Some(next(value, true)?), None),
-        Operator::Lt => (None, Some(next(value, false)?)),
-        _ => return None,
-    };
+    let (min, max) = closed(op, value)?;
     Some(ColumnFilter { column: id, min, max })
 }
 
@@ -251,16 +254,6 @@ fn bound(literal: &ScalarValue) -> Option<Value> {
         ScalarValue::UInt64(Some(value)) => Value::UInt(*value),
         ScalarValue::Float32(Some(value)) if !value.is_nan() => Value::Float((*value).into()),
         ScalarValue::Float64(Some(value)) if !value.is_nan() => Value::Float(*value),
-        _ => return None,
-    })
-}
-
-/// The neighbour of a value, so that an open bound becomes a closed one. None past the last one.
-fn next(value: Value, up: bool) -> Option<Value> {
-    Some(match value {
-        Value::Int(value) => Value::Int(if up { value.checked_add(1)? } else { value.checked_sub(1)? }),
-        Value::UInt(value) => Value::UInt(if up { value.checked_add(1)? } else { value.checked_sub(1)? }),
-        Value::Float(value) if value.is_finite() => Value::Float(if up { value.next_up() } else { value.next_down() }),
         _ => return None,
     })
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{BooleanArray, UInt32Array};
+use datafusion::arrow::array::{Array, BooleanArray, UInt32Array};
 use datafusion::arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::cast::{as_boolean_array, as_uint32_array};
@@ -52,6 +52,8 @@ pub struct RelationTable {
     /// What KEEP hides nothing of.
     kept: TimeRange,
     overlay: Overlay,
+    /// Whether vgroups decide conditions on numbers.
+    decides: bool,
     schema: SchemaRef,
     outputs: Vec<Output>,
 }
@@ -74,6 +76,8 @@ pub struct TableOrigin<'a> {
     pub now_us: i64,
     /// What the transaction holds.
     pub overlay: Overlay,
+    /// Whether vgroups decide conditions on numbers.
+    pub decides: bool,
 }
 
 impl RelationTable {
@@ -112,6 +116,7 @@ impl RelationTable {
             database: Arc::clone(origin.database),
             kept,
             overlay: origin.overlay,
+            decides: origin.decides,
             schema: Arc::new(Schema::new(fields)),
             outputs,
         }
@@ -170,6 +175,7 @@ impl RelationTable {
             precision: self.precision,
             tags: used.map(|tag| tag.id).collect(),
             series,
+            bare: !wanted.iter().any(|column| column.name == "tbname"),
         };
         let schema = DFSchema::try_from(self.described(&request.schema()))?;
         let bare = super::coerce::without_qualifiers(predicate.clone())?;
@@ -180,8 +186,11 @@ impl RelationTable {
             let verdict = physical.evaluate(&batch)?.into_array(batch.num_rows())?;
             let verdict: &BooleanArray = as_boolean_array(&verdict)?;
             let ids: &UInt32Array = as_uint32_array(batch.column(0))?;
-            let chosen = ids.iter().zip(verdict.iter()).filter(|(_, yes)| *yes == Some(true));
-            sids.extend(chosen.filter_map(|(sid, _)| sid.map(Sid)));
+            let yes = match verdict.nulls() {
+                Some(nulls) => verdict.values() & nulls.inner(),
+                None => verdict.values().clone(),
+            };
+            sids.extend(yes.set_indices().map(|row| Sid(ids.value(row))));
         }
         sids.sort_unstable();
         sids.dedup();
@@ -219,9 +228,11 @@ impl RelationTable {
             series,
             range: chosen.range,
             filters: chosen.bounds.clone(),
+            conditions: chosen.conditions.clone(),
             order: if self.only.is_some() { Order::SeriesTime } else { Order::Any },
             limit,
             overlay: self.overlay.clone(),
+            cachemodel: self.database.options.cachemodel,
         }
     }
 
@@ -237,7 +248,8 @@ impl RelationTable {
                 _ => keep.push(1),
             }
         }
-        let request = TagsRequest { relation: Arc::clone(&self.relation), precision: self.precision, tags, series };
+        let (relation, precision) = (Arc::clone(&self.relation), self.precision);
+        let request = TagsRequest { relation, precision, tags, series, bare: false };
         (request, keep)
     }
 }
@@ -247,13 +259,15 @@ struct Chosen {
     range: TimeRange,
     names: Option<Vec<String>>,
     bounds: Vec<ColumnFilter>,
+    conditions: Vec<ColumnFilter>,
     tags: Vec<Expr>,
 }
 
 impl RelationTable {
     fn chosen(&self, filters: &[Expr]) -> Chosen {
         let names = self.only.clone().map(|name| vec![name]);
-        let mut chosen = Chosen { range: self.kept, names, bounds: Vec::new(), tags: Vec::new() };
+        let (bounds, conditions, tags) = (Vec::new(), Vec::new(), Vec::new());
+        let mut chosen = Chosen { range: self.kept, names, bounds, conditions, tags };
         for filter in filters {
             match classify(filter, &self.relation, self.precision) {
                 Pushed::Range(range) => chosen.range = chosen.range.intersect(range),
@@ -265,7 +279,8 @@ impl RelationTable {
                     });
                 }
                 Pushed::Tags => chosen.tags.push(filter.clone()),
-                Pushed::Bounds(bounds) => chosen.bounds.push(bounds),
+                Pushed::Condition(condition) if self.decides => chosen.conditions.push(condition),
+                Pushed::Condition(bounds) | Pushed::Bounds(bounds) => chosen.bounds.push(bounds),
                 Pushed::Nothing => {}
             }
         }
@@ -287,7 +302,8 @@ impl TableProvider for RelationTable {
         let of = |filter: &&Expr| match classify(filter, &self.relation, self.precision) {
             Pushed::Names(_) | Pushed::Tags => TableProviderFilterPushDown::Exact,
             Pushed::Range(_) if !self.tags_only => TableProviderFilterPushDown::Exact,
-            Pushed::Bounds(_) if !self.tags_only => TableProviderFilterPushDown::Inexact,
+            Pushed::Condition(_) if !self.tags_only && self.decides => TableProviderFilterPushDown::Exact,
+            Pushed::Condition(_) | Pushed::Bounds(_) if !self.tags_only => TableProviderFilterPushDown::Inexact,
             _ => TableProviderFilterPushDown::Unsupported,
         };
         Ok(filters.iter().map(of).collect())

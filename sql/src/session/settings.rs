@@ -126,6 +126,8 @@ impl Settings {
         Pushdown {
             aggregates: self.value("push_aggregates") == "on",
             statistics: self.value("block_statistics") == "on",
+            conditions: self.value("push_conditions") == "on",
+            last_cache: self.value("last_cache") == "on",
         }
     }
 

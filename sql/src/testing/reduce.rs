@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use datafusion::common::ScalarValue;
 use model::aggregate::{AggregateRequest, Function, SUM_DIGITS, SeriesKey};
-use model::scan::{ColumnFilter, Output};
-use model::{ColumnId, DataType, Value, VgroupId};
+use model::scan::Output;
+use model::{ColumnId, DataType, VgroupId};
 
 use super::{Inner, array_of, scan_rows};
 
@@ -21,30 +21,10 @@ pub(super) fn groups(inner: &Inner, vgroup: VgroupId, request: &AggregateRequest
         SeriesKey::TableName => Output::TableName,
     }));
     rows.output.extend(request.aggregates.iter().map(|one| Output::Column(one.column)));
-    let conditions = rows.output.len();
-    rows.output.extend(rows.filters.iter().map(|filter| Output::Column(filter.column)));
     let read = scan_rows(inner, vgroup, &rows);
     let cell = |column: usize, row: usize| ScalarValue::try_from_array(read.column(column), row).expect("a cell");
     let mut groups: BTreeMap<String, (Vec<ScalarValue>, Group)> = BTreeMap::new();
-    let fails = |(at, filter): (usize, &ColumnFilter), row: usize| {
-        let number = |value: &Value| match value {
-            Value::Int(value) => *value as f64,
-            Value::UInt(value) => *value as f64,
-            Value::Float(value) => *value,
-            other => panic!("a number, not {other:?}"),
-        };
-        let ScalarValue::Float64(Some(value)) =
-            cell(conditions + at, row).cast_to(&datafusion::arrow::datatypes::DataType::Float64).expect("a number")
-        else {
-            return true;
-        };
-        filter.min.as_ref().is_some_and(|min| value < number(min))
-            || filter.max.as_ref().is_some_and(|max| value > number(max))
-    };
     for row in 0..read.num_rows() {
-        if rows.filters.iter().enumerate().any(|filter| fails(filter, row)) {
-            continue;
-        }
         let tick = cell(0, row).cast_to(&datafusion::arrow::datatypes::DataType::Int64).expect("ticks");
         let ScalarValue::Int64(Some(key)) = tick else { panic!("a key is never NULL") };
         let mut of: Vec<ScalarValue> = (0..request.series.len()).map(|at| cell(1 + at, row)).collect();

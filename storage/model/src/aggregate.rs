@@ -17,9 +17,8 @@ pub const SUM_DIGITS: u8 = 38;
 /// A read of groups.
 #[derive(Clone, Debug)]
 pub struct AggregateRequest {
-    /// Which rows. Its `output`, `order` and `limit` are not used. Its `filters` are exact here, and only of columns whose
-    /// type [`is_exact`] names: a row that fails one is in no group, and a group without rows does not come. NaN is
-    /// greater than every number.
+    /// Which rows. Its `output`, `filters`, `order` and `limit` are not used. A row that fails one of its `conditions` is
+    /// in no group, and a group without rows does not come.
     pub rows: RowsRequest,
     /// What of its table a group knows; none: rows of different tables may be in one group.
     pub series: Vec<SeriesKey>,
@@ -31,6 +30,8 @@ pub struct AggregateRequest {
     pub newest: Option<usize>,
     /// Whether statistics of blocks may stand for their rows. Without them the answer is the same and takes longer.
     pub statistics: bool,
+    /// Whether newest values that are kept in memory may answer, where the rows' `cachemodel` keeps some.
+    pub last_cache: bool,
 }
 
 /// What is told of the table that a group belongs to.

@@ -10,6 +10,7 @@ use futures_core::Stream;
 use crate::aggregate::AggregateRequest;
 use crate::error::Result;
 use crate::id::{ColumnId, Sid};
+use crate::options::CacheModel;
 use crate::schema::Relation;
 use crate::time::{Precision, TimeRange};
 use crate::types::Value;
@@ -59,12 +60,18 @@ pub struct RowsRequest {
     pub range: TimeRange,
     /// Every row that satisfies all of these must come; rows that do not may come too.
     pub filters: Vec<ColumnFilter>,
+    /// Exact: a row that fails one of these does not come. Only of columns whose type [`crate::aggregate::is_exact`]
+    /// names, and not of the key. NaN is greater than every number.
+    pub conditions: Vec<ColumnFilter>,
     /// The order in which rows must come.
     pub order: Order,
-    /// No more rows than this are needed, counted after `series`, `range` and `order` (filters are not counted upon).
+    /// No more rows than this are needed, counted after `series`, `range`, `conditions` and `order` (`filters` are not
+    /// counted upon).
     pub limit: Option<usize>,
     /// Changes that are not written yet but must be seen, oldest first; they are newer than anything stored.
     pub overlay: Overlay,
+    /// Which newest values the vgroup may keep in memory to answer from.
+    pub cachemodel: CacheModel,
 }
 
 /// One output column of a scan.
@@ -115,12 +122,14 @@ pub struct TagsRequest {
     pub tags: Vec<ColumnId>,
     /// Which tables.
     pub series: Series,
+    /// Of what is no tag only the sid.
+    pub bare: bool,
 }
 
 /// A read of newest rows.
 #[derive(Clone, Debug)]
 pub struct LastValuesRequest {
-    /// As for rows; `range` bounds the keys, `order` and `limit` are not used.
+    /// As for rows; `range` bounds the keys, `filters`, `conditions`, `order` and `limit` are not used.
     pub rows: RowsRequest,
     /// True: for each column its newest non-null value, each from the row where it stands. False: the newest row.
     pub per_column: bool,
@@ -134,15 +143,19 @@ pub struct StatisticsRequest {
 }
 
 impl TagsRequest {
-    /// `sid UInt32, tbname Utf8, uid Int64, created_ms Int64`, then the tags.
+    /// `_sid UInt32, tbname Utf8, _uid Int64, _created_ms Int64`, of a bare request only the first, then the tags, whose
+    /// names may be anything but these.
     #[must_use]
     pub fn schema(&self) -> SchemaRef {
         let mut fields = vec![
-            Field::new("sid", Arrow::UInt32, false),
+            Field::new("_sid", Arrow::UInt32, false),
             Field::new("tbname", Arrow::Utf8, false),
-            Field::new("uid", Arrow::Int64, false),
-            Field::new("created_ms", Arrow::Int64, false),
+            Field::new("_uid", Arrow::Int64, false),
+            Field::new("_created_ms", Arrow::Int64, false),
         ];
+        if self.bare {
+            fields.truncate(1);
+        }
         for id in &self.tags {
             if let Some(tag) = self.relation.tags.iter().find(|tag| tag.id == *id) {
                 fields.push(Field::new(&tag.name, tag.data_type.arrow(self.precision), true));

@@ -91,7 +91,30 @@ fn pack_stream(values: &[u64], width: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(&pending.to_le_bytes()[..bits.div_ceil(8) as usize]);
 }
 
+/// Wider values may not lie in one load of eight bytes.
+const LOAD_WIDTH_MAX: u32 = 57;
+
 fn unpack_stream(packed: &[u8], width: u32, values: &mut [u64]) {
+    if width > LOAD_WIDTH_MAX {
+        return unpack_wide(packed, width, values);
+    }
+    let (mask, width) = (u64::MAX >> (64 - width), width as usize);
+    // The first values have at least eight bytes from where they begin.
+    let whole = packed.len().checked_sub(8).map_or(0, |last| (last * 8 + 7) / width + 1).min(values.len());
+    for (index, value) in values[..whole].iter_mut().enumerate() {
+        let bit = index * width;
+        let load = packed[bit / 8..].first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        *value = load >> (bit % 8) & mask;
+    }
+    for (index, value) in values.iter_mut().enumerate().skip(whole) {
+        let bit = index * width;
+        let (mut load, rest) = ([0; 8], &packed[bit / 8..]);
+        load[..rest.len()].copy_from_slice(rest);
+        *value = u64::from_le_bytes(load) >> (bit % 8) & mask;
+    }
+}
+
+fn unpack_wide(packed: &[u8], width: u32, values: &mut [u64]) {
     // Room for a whole load at the last bit.
     let mut padded = [0_u8; VECTOR_ROWS * 8 + 16];
     padded[..packed.len()].copy_from_slice(packed);

@@ -343,12 +343,18 @@ impl Inner {
                     state.put_series(series);
                 }
             }
-            Step::DeleteRange { suid, sids, range } => state.delete_range(suid, sids.as_deref(), range, version),
-            Step::DeleteKeys { suid, sids, keys } => state.change_tombstones(suid, |tombstones| {
-                for (sid, key) in sids.iter().zip(&keys) {
-                    tombstones.delete_key(*sid, *key, version);
-                }
-            }),
+            Step::DeleteRange { suid, sids, range } => {
+                state.count_delete(suid);
+                state.delete_range(suid, sids.as_deref(), range, version);
+            }
+            Step::DeleteKeys { suid, sids, keys } => {
+                state.count_delete(suid);
+                state.change_tombstones(suid, |tombstones| {
+                    for (sid, key) in sids.iter().zip(&keys) {
+                        tombstones.delete_key(*sid, *key, version);
+                    }
+                });
+            }
         }
     }
 }

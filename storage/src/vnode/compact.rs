@@ -229,6 +229,7 @@ impl Vnode {
                 let runs = inner.runs.remove(bucket).unwrap_or_default();
                 inner.retired.extend(runs);
             }
+            inner.state.expiries += u64::from(!expired.is_empty());
             expired.len()
         };
         fail::fail_point!("drop.expired", |_| std::process::abort());

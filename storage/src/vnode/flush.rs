@@ -100,7 +100,7 @@ impl Vnode {
         inner.next_run += 1;
         let state = &mut inner.state;
         let relation = |suid: &Suid| {
-            let sids = || state.relation(*suid).iter().map(|series| series.sid).collect();
+            let sids = || state.relation(*suid).sids().into();
             let relation = FrozenRelation {
                 plain: state.row_ids.contains_key(suid),
                 series: if state.has_gaps(*suid) { SeriesFilter::Set(sids()) } else { SeriesFilter::All },

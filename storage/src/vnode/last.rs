@@ -27,6 +27,7 @@ impl Vnode {
         let mut rows = request.rows;
         rows.limit = None;
         rows.filters.clear();
+        rows.conditions.clear();
         let prepared = self.prepare(&rows);
         if prepared.count() <= FEW_SERIES {
             let mut sids = prepared.sids().into_iter();

@@ -7,18 +7,22 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
+use arrow::buffer::BooleanBuffer;
+
 use crate::halt::Halt;
 use crate::vnode::segment::Segment;
 
 /// A span of at least this many rows makes a batch of its own.
 const SLICE_ROWS_MIN: usize = 1024;
+/// Reads that give nothing before a merge pauses, so that whoever waits can give up.
+const IDLE_MAX: usize = if cfg!(test) { 3 } else { 16 };
 
 /// Gives segments that ascend by (sid, key), each behind the one before.
 pub(crate) trait Source: Send {
     /// A place at or before the first row of the next segment; None at the end. Costs nothing.
     fn bound(&self) -> Option<(u32, i64)>;
 
-    /// The next segment.
+    /// The next segment. None: nothing in what was looked at; [`Source::bound`] says whether there is more.
     fn next(&mut self) -> Result<Option<Arc<Segment>>, Halt>;
 }
 
@@ -43,6 +47,8 @@ pub(crate) struct Picks {
     /// Rows of merged items, newest first.
     pub(crate) merged: Vec<(u32, u32)>,
     pub(crate) rows: usize,
+    /// Much was looked at and little found: these are not the last rows, even if there are none.
+    pub(crate) paused: bool,
     /// For each cursor the address and number of the segment that it gave last.
     slots: Vec<(usize, u32)>,
 }
@@ -98,6 +104,32 @@ impl Picks {
         self.items.push(Item::Span { segment: number, start, len });
     }
 
+    /// Leaves out the rows that are not set in `mask`.
+    pub(crate) fn retain(&mut self, mask: &BooleanBuffer) {
+        let mut at = 0;
+        let mut items = Vec::with_capacity(self.items.len());
+        for item in &self.items {
+            match *item {
+                Item::Span { segment, start, len } => {
+                    let kept = mask.slice(at, len as usize);
+                    let part = |(low, high): (usize, usize)| Item::Span {
+                        segment,
+                        start: start + low as u32,
+                        len: (high - low) as u32,
+                    };
+                    items.extend(kept.set_slices().map(part));
+                    at += len as usize;
+                }
+                Item::Merged { .. } => {
+                    items.extend(mask.value(at).then_some(*item));
+                    at += 1;
+                }
+            }
+        }
+        self.items = items;
+        self.rows = mask.count_set_bits();
+    }
+
     /// Adds one row, given all its versions.
     pub(crate) fn row(&mut self, versions: &mut [Version]) {
         versions.sort_unstable_by_key(|version| Reverse(version.age()));
@@ -144,12 +176,14 @@ pub(crate) struct SeriesMerge {
     cursors: Vec<Cursor>,
     /// The next row of each cursor, or the bound of a segment that is not read yet.
     heads: BinaryHeap<Reverse<((u32, i64), usize)>>,
+    /// Reads since the last pause that gave nothing, of sources that have more.
+    idle: usize,
 }
 
 impl SeriesMerge {
     /// Of sources from oldest to newest.
     pub(crate) fn new(sources: Vec<Box<dyn Source>>) -> Self {
-        let mut merge = Self { cursors: Vec::with_capacity(sources.len()), heads: BinaryHeap::new() };
+        let mut merge = Self { cursors: Vec::with_capacity(sources.len()), heads: BinaryHeap::new(), idle: 0 };
         for (at, source) in sources.into_iter().enumerate() {
             merge.heads.extend(source.bound().map(|bound| Reverse((bound, at))));
             merge.cursors.push(Cursor { source, segment: None, row: 0 });
@@ -157,11 +191,16 @@ impl SeriesMerge {
         merge
     }
 
-    /// The next rows: at most `rows`, none at the end.
+    /// The next rows: at most `rows`, none at the end or in a pause.
     pub(crate) fn next(&mut self, rows: usize) -> Result<Picks, Halt> {
         let mut picks = Picks::default();
         let mut versions = Vec::new();
         while picks.rows < rows {
+            if self.idle >= IDLE_MAX {
+                self.idle = 0;
+                picks.paused = true;
+                break;
+            }
             let Some(Reverse((place, at))) = self.heads.peek().copied() else { break };
             if self.cursors[at].segment.is_none() {
                 self.load_until(place)?;
@@ -193,10 +232,18 @@ impl SeriesMerge {
             }
             self.heads.pop();
             let cursor = &mut self.cursors[at];
-            if let Some(segment) = cursor.source.next()? {
-                self.heads.push(Reverse((segment.place(0), at)));
-                cursor.segment = Some(segment);
-                cursor.row = 0;
+            match cursor.source.next()? {
+                Some(segment) => {
+                    self.heads.push(Reverse((segment.place(0), at)));
+                    cursor.segment = Some(segment);
+                    cursor.row = 0;
+                }
+                None => {
+                    if let Some(bound) = cursor.source.bound() {
+                        self.heads.push(Reverse((bound, at)));
+                        self.idle += 1;
+                    }
+                }
             }
         }
         Ok(())

@@ -10,10 +10,13 @@ mod aggregate;
 mod apply;
 mod assemble;
 mod compact;
+mod decide;
+mod filter;
 mod flush;
 mod inspect;
 mod keys;
 mod last;
+mod last_cache;
 mod memtable;
 mod merge;
 mod meta;
@@ -111,6 +114,7 @@ pub struct Vnode {
     room: Condvar,
     halted: Mutex<Option<Halt>>,
     durable: watch::Sender<Option<Position>>,
+    last_cache: last_cache::LastCache,
     me: Weak<Self>,
 }
 
@@ -200,6 +204,7 @@ impl Vnode {
             room: Condvar::new(),
             halted: Mutex::new(None),
             durable: watch::Sender::new(watermark),
+            last_cache: last_cache::LastCache::default(),
             me: me.clone(),
         });
         let runs = vnode.sort_out_runs(runs, watermark)?;

@@ -6,14 +6,15 @@ use arrow::array::{ArrayRef, Int64Array, PrimitiveArray, RecordBatch, RecordBatc
 use arrow::datatypes::{Int64Type, SchemaRef};
 use model::scan::{Order, Output, RowsRequest, ScanRequest, Series, StatisticsRequest, TagsRequest, statistics_schema};
 use model::schema::Relation;
-use model::{ColumnId, DataType, Precision, TimeRange};
+use model::{ColumnId, Precision, TimeRange};
 
 use crate::halt::Halt;
 use crate::vnode::assemble::per_series;
+use crate::vnode::decide::Conditions;
 use crate::vnode::memtable::cell_bytes;
 use crate::vnode::merge::{Picks, SeriesMerge};
 use crate::vnode::overlay::{self, Overlaid};
-use crate::vnode::registry::{self, SeriesList};
+use crate::vnode::registry::{self, Known, Part, SeriesList};
 use crate::vnode::segment::{SeriesFilter, Wanted, WantedColumn};
 use crate::vnode::time_merge::TimeMerge;
 use crate::vnode::tombstones::Tombstones;
@@ -25,6 +26,10 @@ use crate::vnode::{BATCH_ROWS_MAX, Batches, Vnode};
 const BATCH_BYTES: usize = 32 << 20;
 /// Rows of a batch, however wide they are.
 const BATCH_ROWS_MIN: usize = 64;
+/// Rows that are looked at for a batch of those that satisfy the conditions: between batches a scan can be stopped.
+const LOOK_ROWS: usize = if cfg!(test) { 50 } else { 1 << 18 };
+/// Blocks that a scan by time reads in vain before it can be stopped.
+const LOOK_BLOCKS: usize = if cfg!(test) { 3 } else { 256 };
 /// Rows of the first batch, before it is known how wide they are.
 const FIRST_BATCH_ROWS: usize = 1024;
 
@@ -66,7 +71,11 @@ impl Vnode {
                 all => all,
             },
             Series::Sids(sids) => {
-                SeriesFilter::Set(sids.iter().map(|sid| sid.0).filter(|sid| view.list.get(*sid).is_some()).collect())
+                let places = view.list.places(sids);
+                let known = places.flat_map(|(part, places)| places.into_iter().map(|at| part.sids()[at as usize]));
+                let known: Vec<u32> = known.collect();
+                let all = known.len() == view.list.len() && overlaid.tables.is_empty();
+                if all { view.all_series() } else { SeriesFilter::Set(known.into()) }
             }
             Series::Named(list) => {
                 let stored = named[of_overlay..].iter().flatten().filter(|series| series.suid == suid);
@@ -87,26 +96,28 @@ impl Vnode {
             _ => Vec::new(),
         };
         let (view, named) = self.view_and(suid, &names);
-        let mut tables: Vec<Arc<registry::Series>> = match &request.series {
-            Series::All => view.list.iter().cloned().collect(),
-            Series::Sids(sids) => sids.iter().filter_map(|sid| view.list.get(sid.0).cloned()).collect(),
-            Series::Named(_) => named.into_iter().flatten().filter(|series| series.suid == suid).collect(),
+        let mut pieces: Vec<TagsPiece> = match &request.series {
+            Series::All => view.list.parts().iter().cloned().map(TagsPiece::Whole).collect(),
+            Series::Sids(sids) => view.list.places(sids).map(|(part, places)| TagsPiece::some(part, places)).collect(),
+            Series::Named(_) => {
+                let mut tables: Vec<_> = named.into_iter().flatten().filter(|series| series.suid == suid).collect();
+                tables.sort_by_key(|series| series.sid);
+                tables.dedup_by_key(|series| series.sid);
+                tables.chunks(BATCH_ROWS_MAX).map(|some| TagsPiece::Few(some.to_vec())).collect()
+            }
         };
-        tables.sort_by_key(|series| series.sid);
-        tables.dedup_by_key(|series| series.sid);
         let schema = request.schema();
-        let types: Vec<(ColumnId, DataType)> = request
-            .tags
-            .iter()
-            .filter_map(|id| request.relation.tags.iter().find(|tag| tag.id == *id))
-            .map(|tag| (tag.id, tag.data_type))
-            .collect();
-        let precision = request.precision;
-        let mut at = 0;
+        let mut columns = vec![Known::Sid];
+        if !request.bare {
+            columns.extend([Known::Name, Known::Uid, Known::Created]);
+        }
+        let tags = request.tags.iter().filter_map(|id| request.relation.tags.iter().find(|tag| tag.id == *id));
+        columns.extend(tags.map(|tag| Known::Tag(tag.id, tag.data_type, request.precision)));
+        pieces.reverse();
         std::iter::from_fn(move || {
-            let part = &tables[at..(at + BATCH_ROWS_MAX).min(tables.len())];
-            at += part.len();
-            (!part.is_empty()).then(|| Ok(tags_batch(part, &schema, &types, precision)))
+            let piece = pieces.pop()?;
+            let arrays: Vec<ArrayRef> = columns.iter().map(|known| piece.column(known)).collect();
+            Some(Ok(batch(&schema, arrays, piece.len())))
         })
     }
 
@@ -169,7 +180,11 @@ impl Prepared {
     /// The series that are asked for, ascending.
     pub(super) fn sids(&self) -> Vec<u32> {
         match &self.series {
-            SeriesFilter::All => self.view.list.iter().chain(&self.overlaid.tables).map(|series| series.sid).collect(),
+            SeriesFilter::All => {
+                let mut sids = self.view.list.sids();
+                sids.extend(self.overlaid.tables.iter().map(|series| series.sid));
+                sids
+            }
             SeriesFilter::Set(sids) => sids.to_vec(),
         }
     }
@@ -180,6 +195,7 @@ pub(super) struct RowsScan {
     merge: Merge,
     output: Vec<Output>,
     wanted: Arc<Wanted>,
+    conditions: Arc<Conditions>,
     schema: SchemaRef,
     tables: Tables,
     relation: Arc<model::schema::Relation>,
@@ -192,7 +208,7 @@ pub(super) struct RowsScan {
     failed: bool,
 }
 
-/// Rows of a scan.
+/// Rows of a scan: none where much was looked at in vain.
 pub(super) struct Rows {
     pub(super) batch: RecordBatch,
     pub(super) sids: Vec<u32>,
@@ -245,16 +261,18 @@ impl RowsScan {
                 columns.push(WantedColumn::new(*id, column.data_type, request.precision));
             }
         }
+        let conditions = Arc::new(Conditions::new(&request, &mut columns));
         let (series, tombstones) = (prepared.series.clone(), prepared.tombstones());
         let wanted = Arc::new(Wanted { columns, series, range: request.range, tombstones });
         // A limit counts rows before filters, so blocks may not be left out by them.
         let filters = if request.limit.is_some() { &[][..] } else { &request.filters[..] };
-        let merge = start_merge(prepared, &wanted, filters, request.order)?;
+        let merge = start_merge(prepared, &wanted, filters, &conditions, request.order)?;
         Ok(Self {
             merge,
             schema: request.schema(),
             output: request.output,
             wanted,
+            conditions,
             tables: prepared.tables(),
             relation: request.relation,
             precision: request.precision,
@@ -270,18 +288,38 @@ impl RowsScan {
         if most == 0 {
             return Ok(None);
         }
-        let picks = match &mut self.merge {
-            Merge::Series(merge) => merge.next(most)?,
-            Merge::Time(merge) => merge.next(most)?,
+        let mut looked = 0;
+        let picks = loop {
+            let mut picks = match &mut self.merge {
+                Merge::Series(merge) => merge.next(most)?,
+                Merge::Time(merge) => merge.next(most)?,
+            };
+            if picks.rows == 0 && !picks.paused {
+                return Ok(None);
+            }
+            looked += picks.rows;
+            self.decide(&mut picks);
+            if picks.rows > 0 || picks.paused || looked >= LOOK_ROWS {
+                break picks;
+            }
         };
-        if picks.rows == 0 {
-            return Ok(None);
-        }
         self.left -= picks.rows;
         let rows = self.assemble(&picks);
-        let width = rows.batch.columns().iter().map(cell_bytes).sum::<usize>() / picks.rows;
-        self.step = self.step_max.min(BATCH_BYTES / width.max(1)).max(BATCH_ROWS_MIN);
+        if picks.rows > 0 {
+            let width = rows.batch.columns().iter().map(cell_bytes).sum::<usize>() / picks.rows;
+            self.step = self.step_max.min(BATCH_BYTES / width.max(1)).max(BATCH_ROWS_MIN);
+        }
         Ok(Some(rows))
+    }
+
+    /// Leaves out the rows that fail a condition, unless that was done where they were read.
+    fn decide(&self, picks: &mut Picks) {
+        if self.conditions.is_empty() || picks.segments.iter().all(|segment| segment.decided) {
+            return;
+        }
+        let cells = |at: usize| picks.column(at, &self.wanted.columns[at]).values;
+        let mask = self.conditions.mask(&self.wanted, picks.rows, cells);
+        picks.retain(&mask);
     }
 
     fn assemble(&self, picks: &Picks) -> Rows {
@@ -321,6 +359,7 @@ fn start_merge(
     prepared: &Prepared,
     wanted: &Arc<Wanted>,
     filters: &[model::scan::ColumnFilter],
+    conditions: &Arc<Conditions>,
     order: Order,
 ) -> Result<Merge, Halt> {
     let more = &prepared.overlaid.chunks;
@@ -336,12 +375,13 @@ fn start_merge(
         Order::TimeDescending => false,
     };
     if by_series {
-        let sources = prepared.view.sources(wanted, filters, more)?;
+        let sources = prepared.view.deciding_sources(wanted, filters, conditions, more)?;
         return Ok(Merge::Series(SeriesMerge::new(sources)));
     }
     let descending = order == Order::TimeDescending;
-    let pieces = prepared.view.pieces(wanted, filters, more, descending)?;
-    Ok(Merge::Time(TimeMerge::new(pieces, descending)))
+    let pieces = prepared.view.pieces(wanted, filters, conditions, more, descending)?;
+    let pause = if conditions.is_empty() { 0 } else { LOOK_BLOCKS };
+    Ok(Merge::Time(TimeMerge::new(pieces, descending).pausing(pause)))
 }
 
 /// Keys as the relation's first column has them, or as row ids.
@@ -360,20 +400,41 @@ pub(super) fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> 
     RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options).expect("columns are made for the schema")
 }
 
-fn tags_batch(
-    tables: &[Arc<registry::Series>],
-    schema: &SchemaRef,
-    types: &[(ColumnId, DataType)],
-    precision: Precision,
-) -> RecordBatch {
-    let mut columns: Vec<ArrayRef> = vec![
-        Arc::new(UInt32Array::from_iter_values(tables.iter().map(|series| series.sid))),
-        Arc::new(StringArray::from_iter_values(tables.iter().map(|series| &*series.name))),
-        Arc::new(Int64Array::from_iter_values(tables.iter().map(|series| series.uid as i64))),
-        Arc::new(Int64Array::from_iter_values(tables.iter().map(|series| series.created_ms))),
-    ];
-    for (id, data_type) in types {
-        columns.push(array_of(*data_type, precision, tables.iter().map(|series| series.tag(*id))));
+/// Tables that make one batch of a read of tags.
+enum TagsPiece {
+    Whole(Arc<Part>),
+    /// Those at some places.
+    Some(Arc<Part>, UInt32Array),
+    Few(Vec<Arc<registry::Series>>),
+}
+
+impl TagsPiece {
+    /// The tables at some places of a part, by its columns unless they are few: these may have to be made first.
+    fn some(part: &Arc<Part>, places: Vec<u32>) -> Self {
+        if places.len() == part.sids().len() {
+            Self::Whole(Arc::clone(part))
+        } else if places.len() * 16 < part.sids().len() {
+            Self::Few(places.iter().map(|place| Arc::clone(&part.series()[*place as usize])).collect())
+        } else {
+            Self::Some(Arc::clone(part), places.into())
+        }
     }
-    batch(schema, columns, tables.len())
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Whole(part) => part.sids().len(),
+            Self::Some(_, places) => places.len(),
+            Self::Few(tables) => tables.len(),
+        }
+    }
+
+    fn column(&self, known: &Known) -> ArrayRef {
+        match self {
+            Self::Whole(part) => part.column(known),
+            Self::Some(part, places) => {
+                arrow::compute::take(&part.column(known), places, None).expect("places are inside the part")
+            }
+            Self::Few(tables) => known.column(tables),
+        }
+    }
 }

@@ -118,6 +118,8 @@ pub(crate) struct Segment {
     pub(crate) repeats: Vec<u32>,
     /// Whether no cell is absent.
     pub(crate) complete: bool,
+    /// Whether the conditions of the scan are decided: rows that fail are not here.
+    pub(crate) decided: bool,
 }
 
 impl Segment {
@@ -163,7 +165,8 @@ impl Segment {
         Self::of(sids, keys, versions, (!direct).then_some(rows), columns)
     }
 
-    fn of(
+    /// Rows in their order; None if there are none.
+    pub(crate) fn of(
         sids: Vec<u32>,
         keys: Vec<i64>,
         versions: Versions,
@@ -179,7 +182,12 @@ impl Segment {
         };
         let repeats = (0..keys.len() as u32 - 1).filter(same).collect();
         let complete = columns.iter().all(|column| column.as_ref().is_some_and(|cells| cells.absent.is_none()));
-        Some(Self { sids, keys, versions, index, columns, repeats, complete })
+        Some(Self { sids, keys, versions, index, columns, repeats, complete, decided: false })
+    }
+
+    /// The same, of rows that are what a scan's conditions leave.
+    pub(crate) fn decided(self) -> Self {
+        Self { decided: true, ..self }
     }
 
     /// The wanted rows of a block, whose chunks `read` gives.
@@ -297,8 +305,8 @@ fn partition(len: usize, before: impl Fn(usize) -> bool) -> usize {
     low
 }
 
-/// Rows of a block that belong to wanted series and lie in the wanted range.
-fn wanted_ranges(header: &Header, keys: &[i64], wanted: &Wanted) -> Vec<Range<usize>> {
+/// Rows of a block that belong to wanted series and lie in the wanted range. `keys` may be empty if all keys lie there.
+pub(crate) fn wanted_ranges(header: &Header, keys: &[i64], wanted: &Wanted) -> Vec<Range<usize>> {
     let whole = wanted.range.min <= header.key_min && header.key_max <= wanted.range.max;
     let mut ranges: Vec<Range<usize>> = Vec::new();
     for run in &header.directory {

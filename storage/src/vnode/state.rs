@@ -40,6 +40,10 @@ pub(crate) struct State {
     tombstones: HashMap<Suid, Arc<Tombstones>>,
     /// Relations of which some table was dropped.
     gaps: BTreeSet<Suid>,
+    /// How often rows expired since the vnode was opened.
+    pub(crate) expiries: u64,
+    /// How often rows of a relation were deleted since then.
+    deletes: HashMap<Suid, u64>,
 }
 
 /// Parts of the state that changed. The retry table keeps its own changes.
@@ -84,6 +88,16 @@ impl State {
     /// Whether some table of the relation was ever dropped, so that stored rows may be nobody's.
     pub(crate) fn has_gaps(&self, suid: Suid) -> bool {
         self.gaps.contains(&suid)
+    }
+
+    /// How often rows of any relation expired, and rows of this one were deleted, since the vnode was opened.
+    pub(crate) fn removals(&self, suid: Suid) -> (u64, u64) {
+        (self.expiries, self.deletes.get(&suid).copied().unwrap_or(0))
+    }
+
+    /// Counts a delete of rows of a relation.
+    pub(crate) fn count_delete(&mut self, suid: Suid) {
+        *self.deletes.entry(suid).or_default() += 1;
     }
 
     /// Takes up that some table of the relation was dropped.
@@ -132,6 +146,7 @@ impl State {
         if self.dropped.insert(suid) {
             self.dirty.dropped.insert(suid);
         }
+        self.deletes.remove(&suid);
         if self.row_ids.remove(&suid).is_some() {
             self.dirty.row_ids.insert(suid);
         }

@@ -47,6 +47,9 @@ pub(crate) struct TimeMerge {
     /// Next row of each cursor: the greatest comes first.
     heads: BinaryHeap<(i64, u32, usize)>,
     descending: bool,
+    /// Reads that give nothing before the merge pauses; 0: it never does.
+    idle_max: usize,
+    idle: usize,
 }
 
 /// A key as it sorts: the greatest comes first.
@@ -57,15 +60,24 @@ fn rank(key: i64, descending: bool) -> i64 {
 impl TimeMerge {
     pub(crate) fn new(mut pieces: Vec<Piece>, descending: bool) -> Self {
         pieces.sort_by_key(|piece| rank(piece.due, descending));
-        Self { pieces, cursors: Vec::new(), free: Vec::new(), heads: BinaryHeap::new(), descending }
+        let (cursors, free, heads) = (Vec::new(), Vec::new(), BinaryHeap::new());
+        Self { pieces, cursors, free, heads, descending, idle_max: 0, idle: 0 }
     }
 
-    /// The next rows: at most `rows`, none at the end.
+    /// The same merge with a pause after so many pieces in which nothing was found.
+    pub(crate) fn pausing(self, idle_max: usize) -> Self {
+        Self { idle_max, ..self }
+    }
+
+    /// The next rows: at most `rows`, none at the end or in a pause.
     pub(crate) fn next(&mut self, rows: usize) -> Result<Picks, Halt> {
         let mut picks = Picks::default();
         let mut versions = Vec::new();
         while picks.rows < rows {
-            self.load_due()?;
+            if !self.load_due()? {
+                picks.paused = true;
+                break;
+            }
             let Some((key, sid, at)) = self.heads.pop() else { break };
             self.take(at, &mut versions);
             while let Some((other, series, next)) = self.heads.peek().copied() {
@@ -81,15 +93,22 @@ impl TimeMerge {
         Ok(picks)
     }
 
-    /// Reads every piece that may hold the next row.
-    fn load_due(&mut self) -> Result<(), Halt> {
+    /// Reads every piece that may hold the next row; false for a pause before that is done.
+    fn load_due(&mut self) -> Result<bool, Halt> {
         while let Some(piece) = self.pieces.last() {
             let due = rank(piece.due, self.descending);
             if self.heads.peek().is_some_and(|(head, ..)| *head > due) {
-                return Ok(());
+                return Ok(true);
             }
-            let Some(piece) = self.pieces.pop() else { return Ok(()) };
-            let Some(segment) = (piece.load)()? else { continue };
+            let Some(piece) = self.pieces.pop() else { return Ok(true) };
+            let Some(segment) = (piece.load)()? else {
+                self.idle += 1;
+                if self.idle == self.idle_max {
+                    self.idle = 0;
+                    return Ok(false);
+                }
+                continue;
+            };
             let single = segment.sids.first() == segment.sids.last();
             let order = (!single).then(|| {
                 let mut order: Vec<u32> = (0..segment.rows() as u32).collect();
@@ -104,7 +123,7 @@ impl TimeMerge {
             self.cursors[at] = Some(Cursor { segment, order, at: 0, source: piece.source });
             self.push(at);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn push(&mut self, at: usize) {

@@ -8,6 +8,7 @@ use model::{Suid, TimeRange};
 
 use crate::halt::Halt;
 use crate::vnode::Vnode;
+use crate::vnode::decide::{self, Conditions, DecidingSource};
 use crate::vnode::flush::chunk_sources;
 use crate::vnode::memtable::MemChunk;
 use crate::vnode::merge::Source;
@@ -19,6 +20,7 @@ use crate::vnode::time_merge::Piece;
 use crate::vnode::tombstones::Tombstones;
 
 /// One relation at one moment.
+#[derive(Clone)]
 pub(super) struct View {
     pub(super) suid: Suid,
     pub(super) list: SeriesList,
@@ -31,6 +33,10 @@ pub(super) struct View {
     pub(super) next_sid: u32,
     /// Row ids from here on belong to no row yet.
     pub(super) next_row_id: i64,
+    /// Version of the last entry that was applied.
+    pub(super) clock: u64,
+    /// How often rows of any relation expired, and rows of this one were deleted.
+    pub(super) removals: (u64, u64),
     /// Whether stored rows may belong to dropped tables.
     gaps: bool,
 }
@@ -57,6 +63,8 @@ impl Vnode {
             runs,
             next_sid: inner.state.next_sid,
             next_row_id: inner.state.row_ids.get(&suid).copied().unwrap_or(FIRST_ROW_ID),
+            clock: inner.state.clock,
+            removals: inner.state.removals(suid),
             gaps: inner.state.has_gaps(suid),
         };
         let named = names.iter().map(|name| inner.state.by_name(name).cloned()).collect();
@@ -64,17 +72,16 @@ impl Vnode {
     }
 }
 
+/// The blocks of a run that a reader wants, and whether conditions may be decided on each by itself.
+type MarkedBlocks = (Arc<Run>, Vec<(Arc<Block>, bool)>);
+
 /// The blocks of a run that a reader wants.
 pub(super) type RunBlocks = (Arc<Run>, Vec<Arc<Block>>);
 
 impl View {
     /// Every table of the relation.
     pub(super) fn all_series(&self) -> SeriesFilter {
-        if self.gaps {
-            SeriesFilter::Set(self.list.iter().map(|series| series.sid).collect())
-        } else {
-            SeriesFilter::All
-        }
+        if self.gaps { SeriesFilter::Set(self.list.sids().into()) } else { SeriesFilter::All }
     }
 
     /// What the view gives by (sid, key), oldest first, and then some more chunks.
@@ -104,11 +111,53 @@ impl View {
         sources
     }
 
-    /// What the view gives by key, and some more chunks.
+    /// What [`View::sources`] gives, with conditions decided where that needs no merge.
+    pub(super) fn deciding_sources(
+        &self,
+        wanted: &Arc<Wanted>,
+        filters: &[ColumnFilter],
+        conditions: &Arc<Conditions>,
+        more: &[Arc<MemChunk>],
+    ) -> Result<Vec<Box<dyn Source>>, Halt> {
+        let mut sources: Vec<Box<dyn Source>> = Vec::new();
+        for (run, blocks) in self.marked(wanted, filters, conditions, more)? {
+            let (wanted, conditions) = (Arc::clone(wanted), Arc::clone(conditions));
+            sources.push(Box::new(DecidingSource { run, blocks: blocks.into_iter(), wanted, conditions }));
+        }
+        sources.extend(chunk_sources(&self.chunks, wanted));
+        sources.extend(chunk_sources(more, wanted));
+        Ok(sources)
+    }
+
+    /// The blocks that can hold wanted rows. One that is alone is left out if its header says that no row satisfies the
+    /// conditions.
+    fn marked(
+        &self,
+        wanted: &Wanted,
+        filters: &[ColumnFilter],
+        conditions: &Conditions,
+        more: &[Arc<MemChunk>],
+    ) -> Result<Vec<MarkedBlocks>, Halt> {
+        let all = self.blocks(wanted, filters, more)?;
+        let chunks: Vec<&Arc<MemChunk>> = self.chunks.iter().chain(more).collect();
+        let mark = |(at, (run, blocks)): (usize, &RunBlocks)| {
+            let mark = |block: &Arc<Block>| {
+                let decided = !conditions.is_empty()
+                    && !wanted.touched(block.sids(), block.keys(), block.header.version_min)
+                    && is_alone(&all, at, &chunks, block);
+                (!decided || !conditions.exclude(&block.header)).then(|| (Arc::clone(block), decided))
+            };
+            (Arc::clone(run), blocks.iter().filter_map(mark).collect())
+        };
+        Ok(all.iter().enumerate().map(mark).collect())
+    }
+
+    /// What the view gives by key, and some more chunks; conditions are decided where that needs no merge.
     pub(super) fn pieces(
         &self,
         wanted: &Arc<Wanted>,
         filters: &[ColumnFilter],
+        conditions: &Arc<Conditions>,
         more: &[Arc<MemChunk>],
         descending: bool,
     ) -> Result<Vec<Piece>, Halt> {
@@ -118,12 +167,13 @@ impl View {
         };
         let mut pieces = Vec::new();
         let mut source = 0;
-        for (run, blocks) in self.blocks(wanted, filters, more)? {
+        for (run, blocks) in self.marked(wanted, filters, conditions, more)? {
             source += 1;
-            for block in blocks {
-                let (run, wanted) = (Arc::clone(&run), Arc::clone(wanted));
+            for (block, alone) in blocks {
+                let (run, wanted, conditions) = (Arc::clone(&run), Arc::clone(wanted), Arc::clone(conditions));
                 let due = due(block.keys());
-                pieces.push(Piece { due, source, load: Box::new(move || run.read(&block, &wanted)) });
+                let load = Box::new(move || decide::read(&run, &block, alone, &wanted, &conditions));
+                pieces.push(Piece { due, source, load });
             }
         }
         for chunk in self.chunks.iter().chain(more).filter(|chunk| wanted.overlaps(chunk.sid_range, chunk.key_range)) {

@@ -10,8 +10,8 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, new_empty_array};
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, new_empty_array, new_null_array};
+use datafusion::arrow::compute::{cast, interleave};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -138,39 +138,56 @@ impl AggregateUDFImpl for Pick {
 impl Pick {
     fn picker(&self, args: &AccumulatorArgs) -> Picker {
         let value = args.expr_fields.get(1).map_or(DataType::Null, |field| field.data_type().clone());
-        Picker { kind: self.kind, result: args.return_type().clone(), value, best: Vec::new() }
+        Picker::new(self.kind, args.return_type().clone(), value)
     }
 }
 
-/// The chosen row of one group so far.
-#[derive(Clone, Debug)]
-struct Best {
-    key: i64,
-    result: ScalarValue,
-    /// Only where the value decides.
-    value: ScalarValue,
-}
+/// No row.
+const NOWHERE: u32 = u32::MAX;
+/// Arrays that are held before the chosen cells are copied out of them.
+const ARRAYS_MAX: usize = 1024;
+/// Bytes of arrays that are held beside those that the chosen cells need, about.
+const LOOSE_BYTES_MAX: usize = 4 << 20;
 
-#[derive(Debug)]
+/// The chosen row of each group: its key, and where its result stands in the arrays that came. Cells are copied when they
+/// are asked for, or when too much is held for them.
 struct Picker {
     kind: Kind,
     result: DataType,
     value: DataType,
-    best: Vec<Option<Best>>,
+    keys: Vec<i64>,
+    /// Array and row; [`NOWHERE`] if no row is chosen yet.
+    places: Vec<(u32, u32)>,
+    arrays: Vec<ArrayRef>,
+    /// Bytes of `arrays`, and how many there were after they were copied last.
+    bytes: usize,
+    copied: usize,
+    /// Only where the value decides.
+    values: Vec<ScalarValue>,
+}
+
+impl std::fmt::Debug for Picker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Picker").field("kind", &self.kind).field("groups", &self.keys.len()).finish_non_exhaustive()
+    }
 }
 
 impl Picker {
-    /// Whether a row (key, order of its value to the known one) is to be chosen before the known one.
-    fn better(&self, key: i64, known: i64, value: Ordering) -> bool {
-        match self.kind {
-            Kind::First | Kind::AtFirst => key < known,
-            Kind::Last | Kind::LastRow | Kind::AtLast | Kind::AtLastRow => key > known,
-            Kind::AtMax => value == Ordering::Greater || (value == Ordering::Equal && key < known),
-            Kind::AtMin => value == Ordering::Less || (value == Ordering::Equal && key < known),
+    fn new(kind: Kind, result: DataType, value: DataType) -> Self {
+        let (keys, places, arrays, values) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { kind, result, value, keys, places, arrays, bytes: 0, copied: 0, values }
+    }
+
+    fn resize(&mut self, total: usize) {
+        self.keys.resize(total, 0);
+        self.places.resize(total, (NOWHERE, 0));
+        if self.kind.by_value() {
+            self.values.resize(total, ScalarValue::Null);
         }
     }
 
-    /// Takes rows in: `values` decides where the kind goes by value, and is null where a row is to be passed over.
+    /// Takes rows in: `values` decides where the kind goes by value. Rows without a key and those that `keep` refuses are
+    /// passed over.
     fn take(
         &mut self,
         results: &ArrayRef,
@@ -179,63 +196,126 @@ impl Picker {
         groups: &[usize],
         keep: &dyn Fn(usize) -> bool,
     ) -> Result<()> {
-        // The best row of each group inside this batch first: only that one becomes a scalar.
-        let compare = if self.kind.by_value() {
-            Some(datafusion::arrow::array::make_comparator(values, values, Default::default())?)
+        let rows = (0..groups.len()).filter(|row| keys.is_valid(*row) && keep(*row));
+        let used = if self.kind.by_value() {
+            self.take_by_value(values, keys, groups, rows)?
         } else {
-            None
+            let oldest = matches!(self.kind, Kind::First | Kind::AtFirst);
+            let array = self.arrays.len() as u32;
+            let mut used = false;
+            for row in rows {
+                let (key, group) = (keys.value(row), groups[row]);
+                let known = self.keys[group];
+                let better = if oldest { key < known } else { key > known };
+                if better || self.places[group].0 == NOWHERE {
+                    (self.keys[group], self.places[group]) = (key, (array, row as u32));
+                    used = true;
+                }
+            }
+            used
         };
-        let mut chosen: Vec<usize> = vec![usize::MAX; self.best.len()];
-        let mut touched = Vec::new();
-        for (row, group) in groups.iter().enumerate() {
-            if keys.is_null(row) || !keep(row) {
-                continue;
-            }
-            let known = chosen[*group];
-            let better = known == usize::MAX || {
-                let order = compare.as_ref().map_or(Ordering::Equal, |compare| compare(row, known));
-                self.better(keys.value(row), keys.value(known), order)
-            };
-            if known == usize::MAX {
-                touched.push(*group);
-            }
-            if better {
-                chosen[*group] = row;
-            }
-        }
-        for group in touched {
-            let row = chosen[group];
-            let key = keys.value(row);
-            let value = match compare {
-                Some(_) => ScalarValue::try_from_array(values, row)?,
-                None => ScalarValue::Null,
-            };
-            let better = self.best[group].as_ref().is_none_or(|known| {
-                let order = value.partial_cmp(&known.value).unwrap_or(Ordering::Equal);
-                self.better(key, known.key, order)
-            });
-            if better {
-                let result = ScalarValue::try_from_array(results, row)?.compacted();
-                self.best[group] = Some(Best { key, result, value: value.compacted() });
+        if used {
+            let results =
+                if *results.data_type() == self.result { Arc::clone(results) } else { cast(results, &self.result)? };
+            self.bytes += bytes_of(&results);
+            self.arrays.push(results);
+            if self.arrays.len() > ARRAYS_MAX || self.bytes > LOOSE_BYTES_MAX + 4 * self.copied {
+                self.copy()?;
             }
         }
         Ok(())
     }
 
-    fn column<'b>(
-        &self,
-        best: &'b [Option<Best>],
-        data_type: &DataType,
-        of: impl Fn(&'b Best) -> &'b ScalarValue,
-    ) -> Result<ArrayRef> {
-        if best.is_empty() {
-            return Ok(new_empty_array(data_type));
+    /// The row with the greatest or least value, the earliest of several. Whether some group has a new one.
+    fn take_by_value(
+        &mut self,
+        values: &ArrayRef,
+        keys: &Int64Array,
+        groups: &[usize],
+        rows: impl Iterator<Item = usize>,
+    ) -> Result<bool> {
+        let greatest = self.kind == Kind::AtMax;
+        let better = |key: i64, known: i64, order: Ordering| {
+            order == (if greatest { Ordering::Greater } else { Ordering::Less }) || (order.is_eq() && key < known)
+        };
+        // The best row of each group inside this batch first: only that one becomes a scalar.
+        let compare = datafusion::arrow::array::make_comparator(values, values, Default::default())?;
+        let mut chosen: Vec<usize> = vec![usize::MAX; self.keys.len()];
+        let mut touched = Vec::new();
+        for row in rows {
+            let known = chosen[groups[row]];
+            if known == usize::MAX {
+                touched.push(groups[row]);
+            }
+            if known == usize::MAX || better(keys.value(row), keys.value(known), compare(row, known)) {
+                chosen[groups[row]] = row;
+            }
         }
-        let null = ScalarValue::try_from(data_type)?;
-        ScalarValue::iter_to_array(
-            best.iter().map(|best| best.as_ref().map_or_else(|| null.clone(), |b| of(b).clone())),
-        )
+        let (array, mut used) = (self.arrays.len() as u32, false);
+        for group in touched {
+            let row = chosen[group];
+            let (key, value) = (keys.value(row), ScalarValue::try_from_array(values, row)?);
+            let order = value.partial_cmp(&self.values[group]).unwrap_or(Ordering::Equal);
+            if self.places[group].0 == NOWHERE || better(key, self.keys[group], order) {
+                (self.keys[group], self.places[group]) = (key, (array, row as u32));
+                self.values[group] = value.compacted();
+                used = true;
+            }
+        }
+        Ok(used)
     }
+
+    /// Copies the chosen cells out of the arrays that came.
+    fn copy(&mut self) -> Result<()> {
+        let cells = self.cells(&self.places)?;
+        for (row, place) in self.places.iter_mut().enumerate().filter(|(_, place)| place.0 != NOWHERE) {
+            *place = (0, row as u32);
+        }
+        self.bytes = bytes_of(&cells);
+        self.copied = self.bytes;
+        self.arrays = vec![cells];
+        Ok(())
+    }
+
+    /// The cells at these places; NULL where there is none.
+    fn cells(&self, places: &[(u32, u32)]) -> Result<ArrayRef> {
+        if self.arrays.is_empty() {
+            return Ok(new_null_array(&self.result, places.len()));
+        }
+        let null = new_null_array(&self.result, 1);
+        let mut arrays: Vec<&dyn Array> = self.arrays.iter().map(|array| &**array).collect();
+        let nowhere = (arrays.len(), 0);
+        arrays.push(&*null);
+        let of = |place: &(u32, u32)| if place.0 == NOWHERE { nowhere } else { (place.0 as usize, place.1 as usize) };
+        Ok(interleave(&arrays, &places.iter().map(of).collect::<Vec<_>>())?)
+    }
+
+    /// Keys, results and values of the groups that `emit` takes out.
+    fn emit(&mut self, emit: EmitTo) -> Result<(Int64Array, ArrayRef, Vec<ScalarValue>)> {
+        let (keys, places) = (taken(&mut self.keys, emit), taken(&mut self.places, emit));
+        let values = if self.kind.by_value() { taken(&mut self.values, emit) } else { Vec::new() };
+        let results = self.cells(&places)?;
+        if self.keys.is_empty() {
+            self.arrays.clear();
+            (self.bytes, self.copied) = (0, 0);
+        }
+        let key = |(key, place): (i64, &(u32, u32))| (place.0 != NOWHERE).then_some(key);
+        Ok((keys.into_iter().zip(&places).map(key).collect(), results, values))
+    }
+
+    fn values(&self, values: Vec<ScalarValue>) -> Result<ArrayRef> {
+        if values.is_empty() {
+            return Ok(new_empty_array(&self.value));
+        }
+        let null = ScalarValue::try_from(&self.value)?;
+        let known = |value: ScalarValue| if value.is_null() { null.clone() } else { value };
+        ScalarValue::iter_to_array(values.into_iter().map(known))
+    }
+}
+
+/// Bytes of the cells of an array, without what else lies in the buffers that it is a part of.
+fn bytes_of(array: &ArrayRef) -> usize {
+    array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size())
 }
 
 fn ticks(array: &ArrayRef) -> Result<Int64Array> {
@@ -250,7 +330,7 @@ impl GroupsAccumulator for Picker {
         filter: Option<&BooleanArray>,
         total: usize,
     ) -> Result<()> {
-        self.best.resize(total, None);
+        self.resize(total);
         let decides = if values.len() == 3 { &values[1] } else { &values[0] };
         let keys = ticks(&values[values.len() - 1])?;
         let skips = self.kind.skips_null();
@@ -259,23 +339,21 @@ impl GroupsAccumulator for Picker {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
-        self.best.resize(total, None);
+        self.resize(total);
         let keys = ticks(&states[0])?;
         let values = states.get(2).unwrap_or(&states[1]);
         self.take(&states[1], values, &keys, groups, &|_| true)
     }
 
     fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
-        let best = taken(&mut self.best, emit);
-        self.column(&best, &self.result, |best| &best.result)
+        Ok(self.emit(emit)?.1)
     }
 
     fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
-        let best = taken(&mut self.best, emit);
-        let keys: Int64Array = best.iter().map(|best| best.as_ref().map(|best| best.key)).collect();
-        let mut state: Vec<ArrayRef> = vec![Arc::new(keys), self.column(&best, &self.result, |best| &best.result)?];
+        let (keys, results, values) = self.emit(emit)?;
+        let mut state: Vec<ArrayRef> = vec![Arc::new(keys), results];
         if self.kind.by_value() {
-            state.push(self.column(&best, &self.value, |best| &best.value)?);
+            state.push(self.values(values)?);
         }
         Ok(state)
     }
@@ -294,6 +372,89 @@ impl GroupsAccumulator for Picker {
     }
 
     fn size(&self) -> usize {
-        self.best.capacity() * size_of::<Option<Best>>()
+        let scalars = self.values.iter().map(ScalarValue::size).sum::<usize>();
+        self.bytes
+            + scalars
+            + self.keys.capacity() * size_of::<i64>()
+            + self.places.capacity() * size_of::<(u32, u32)>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use datafusion::arrow::array::StringArray;
+
+    fn random(seed: &mut u64, below: u64) -> u64 {
+        *seed ^= *seed << 13;
+        *seed ^= *seed >> 7;
+        *seed ^= *seed << 17;
+        *seed % below
+    }
+
+    /// Random batches against a plain search, with cells copied now and then, and groups emitted in two parts.
+    #[test]
+    fn the_same_rows_as_a_plain_search() {
+        let mut seed = 0x9e37_79b9_7f4a_7c15;
+        for kind in Kind::ALL {
+            let mut picker = Picker::new(kind, DataType::Utf8, DataType::Int64);
+            let mut rows: Vec<(usize, String, Option<i64>, i64)> = Vec::new();
+            let groups = 7;
+            for batch in 0..40 {
+                let of = |seed: &mut u64, n: u64| {
+                    let value = (random(seed, 4) > 0).then(|| random(seed, 5) as i64);
+                    (random(seed, groups) as usize, format!("{batch}.{n}"), value, random(seed, 30) as i64)
+                };
+                let count = random(&mut seed, 9);
+                let some: Vec<_> = (0..count).map(|n| of(&mut seed, n)).collect();
+                let column = |value: bool| -> ArrayRef {
+                    if value {
+                        Arc::new(some.iter().map(|row| row.2).collect::<Int64Array>())
+                    } else if kind.arguments() == 2 {
+                        Arc::new(some.iter().map(|row| row.2.map(|_| row.1.clone())).collect::<StringArray>())
+                    } else {
+                        Arc::new(some.iter().map(|row| Some(row.1.clone())).collect::<StringArray>())
+                    }
+                };
+                let keys: ArrayRef = Arc::new(some.iter().map(|row| Some(row.3)).collect::<Int64Array>());
+                let columns = match kind.arguments() {
+                    2 => vec![column(false), keys],
+                    _ => vec![column(false), column(true), keys],
+                };
+                let of: Vec<usize> = some.iter().map(|row| row.0).collect();
+                picker.update_batch(&columns, &of, None, groups as usize).expect("rows");
+                if batch % 9 == 8 {
+                    picker.copy().expect("copied");
+                }
+                rows.extend(some);
+            }
+            let expected = |group: usize| {
+                let mut best: Option<&(usize, String, Option<i64>, i64)> = None;
+                for row in rows.iter().filter(|row| row.0 == group && (!kind.skips_null() || row.2.is_some())) {
+                    let better = best.is_none_or(|known| match kind {
+                        Kind::First | Kind::AtFirst => row.3 < known.3,
+                        Kind::AtMax => (row.2, -row.3) > (known.2, -known.3),
+                        Kind::AtMin => (row.2, row.3) < (known.2, known.3),
+                        _ => row.3 > known.3,
+                    });
+                    if better {
+                        best = Some(row);
+                    }
+                }
+                best.and_then(
+                    |row| if kind.arguments() == 2 { row.2.map(|_| row.1.clone()) } else { Some(row.1.clone()) },
+                )
+            };
+            // Half of the groups by way of states.
+            let states = picker.state(EmitTo::First(3)).expect("states");
+            let mut merged = Picker::new(kind, DataType::Utf8, DataType::Int64);
+            merged.merge_batch(&states, &[0, 1, 2], 3).expect("states");
+            let first = merged.evaluate(EmitTo::All).expect("results");
+            let second = picker.evaluate(EmitTo::All).expect("results");
+            let found = first.as_string::<i32>().iter().chain(second.as_string::<i32>());
+            let found: Vec<Option<String>> = found.map(|text| text.map(str::to_owned)).collect();
+            assert_eq!(found, (0..groups as usize).map(expected).collect::<Vec<_>>(), "{kind:?}");
+        }
     }
 }

@@ -63,6 +63,7 @@ settings! {
     "IntervalStyle" = "postgres", Check::OneOf(&["postgres", "postgres_verbose", "sql_standard", "iso_8601"]), true, "Format of intervals.";
     "is_superuser" = "on", Check::ReadOnly, true, "Whether the user may do everything.";
     "jit" = "off", Check::Bool, false, "Accepted, without effect.";
+    "last_cache" = "on", Check::Bool, false, "Whether newest values that a database with CACHEMODEL keeps in memory may answer; off to compare.";
     "lc_collate" = "C", Check::ReadOnly, false, "Always C.";
     "lc_ctype" = "C", Check::ReadOnly, false, "Always C.";
     "lc_messages" = "C", Check::Text, false, "Accepted, without effect.";
@@ -73,6 +74,7 @@ settings! {
     "max_identifier_length" = "63", Check::ReadOnly, false, "As PostgreSQL's.";
     "max_index_keys" = "32", Check::ReadOnly, false, "As PostgreSQL's.";
     "push_aggregates" = "on", Check::Bool, false, "Whether vgroups reduce their rows before they send them; off to compare.";
+    "push_conditions" = "on", Check::Bool, false, "Whether vgroups decide conditions on numbers by themselves; off to compare.";
     "role" = "none", Check::Role, false, "The user's own role is the only one.";
     "row_security" = "on", Check::Bool, false, "Accepted, without effect.";
     "search_path" = "\"$user\", public", Check::Names, false, "Schemas of unqualified names; every database has public.";

@@ -75,11 +75,20 @@ impl Groups {
     /// Cuts `rows` of one series, whose keys ascend, into stretches.
     pub(super) fn cut(&mut self, sid: u32, rows: Range<usize>, keys: &[i64], stretches: &mut Vec<Stretch>) {
         let mut at = rows.start;
+        // The last tick of the window before.
+        let mut before: Option<i64> = None;
         while at < rows.end {
             let (start, end) = match &self.windows {
                 None => (0, rows.end),
                 Some(windows) => {
-                    let (start, last) = windows.around(keys[at]);
+                    let (start, last) = match (windows, before) {
+                        // The next row is in the next window as a rule, which is found without a division.
+                        (Windows::Fixed { step, .. }, Some(before)) if keys[at] <= before.saturating_add(*step) => {
+                            (before + 1, before.saturating_add(*step))
+                        }
+                        _ => windows.around(keys[at]),
+                    };
+                    before = Some(last);
                     (start, at + 1 + run_length(&keys[at + 1..rows.end], last))
                 }
             };

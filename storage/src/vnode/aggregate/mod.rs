@@ -4,7 +4,6 @@
 //! theirs. Of these a header answers if all rows are in one group, it decides the conditions and its statistics know
 //! enough; otherwise the block is decoded, and only the columns that are asked for. What is left goes through the merge that every scan uses.
 
-mod filter;
 mod groups;
 mod states;
 
@@ -18,9 +17,9 @@ use model::scan::ColumnFilter;
 use model::{ColumnId, DataType, TimeRange, Value};
 
 use crate::halt::Halt;
-use crate::vnode::aggregate::filter::Verdict;
 use crate::vnode::aggregate::groups::{Groups, Stretch};
 use crate::vnode::aggregate::states::{Rows, States, Summary};
+use crate::vnode::filter::{self, Verdict};
 use crate::vnode::memtable::as_type;
 use crate::vnode::merge::{Picks, SeriesMerge};
 use crate::vnode::run::{Block, Run};
@@ -39,12 +38,15 @@ const WIDEN: i64 = 8;
 impl Vnode {
     pub(super) fn aggregate(&self, request: AggregateRequest) -> Result<Batches, Halt> {
         let prepared = self.prepare(&request.rows);
+        if let Some(kept) = self.kept_last(&prepared, &request)? {
+            return Ok(Box::new(std::iter::once(Ok(kept))));
+        }
         Ok(Box::new(Aggregation::start(prepared, request)?))
     }
 }
 
 /// An aggregate request under way.
-struct Aggregation {
+pub(super) struct Aggregation {
     request: AggregateRequest,
     prepared: Prepared,
     tables: Tables,
@@ -74,8 +76,17 @@ struct Newest {
     windows: i64,
 }
 
+/// How far a step came.
+enum Advance {
+    /// There are groups to hand on, perhaps none of them.
+    Groups,
+    /// Much was looked at, and there is more.
+    Nothing,
+    End,
+}
+
 impl Aggregation {
-    fn start(prepared: Prepared, request: AggregateRequest) -> Result<Self, Halt> {
+    pub(super) fn start(prepared: Prepared, request: AggregateRequest) -> Result<Self, Halt> {
         let mut columns: Vec<WantedColumn> = Vec::new();
         let mut place = |id: ColumnId, data_type: DataType| {
             columns.iter().position(|column| column.id == id).unwrap_or_else(|| {
@@ -89,7 +100,7 @@ impl Aggregation {
             places.push(looks.then(|| place(one.column, request.data_type(*one))));
         }
         let of = |filter: &ColumnFilter| Aggregate { function: Function::Count, column: filter.column };
-        let conditions = &request.rows.filters;
+        let conditions = &request.rows.conditions;
         let filters = conditions.iter().map(|filter| place(filter.column, request.data_type(of(filter)))).collect();
         let tombstones = prepared.tombstones();
         let range = request.rows.range;
@@ -139,8 +150,14 @@ impl Aggregation {
                 stored = Some(TimeRange { min: known.min.min(range.min), max: known.max.max(range.max) });
             }
         };
-        for (_, blocks) in view.blocks(&self.wanted, &[], &self.prepared.overlaid.chunks)? {
-            blocks.iter().for_each(|block| note(block.keys()));
+        match &self.wanted.series {
+            // Where it is too late the pass finds too little, and the next one begins earlier.
+            SeriesFilter::All => view.runs.iter().for_each(|run| note(run.header.key_range)),
+            SeriesFilter::Set(_) => {
+                for (_, blocks) in view.blocks(&self.wanted, &[], &self.prepared.overlaid.chunks)? {
+                    blocks.iter().for_each(|block| note(block.keys()));
+                }
+            }
         }
         let chunks = view.chunks.iter().chain(&self.prepared.overlaid.chunks);
         chunks.filter(|chunk| self.wanted.overlaps(chunk.sid_range, chunk.key_range)).for_each(|c| note(c.key_range));
@@ -206,8 +223,33 @@ impl Aggregation {
 
     /// Some groups, or none yet, or None at the end.
     fn step(&mut self) -> Result<Option<arrow::array::RecordBatch>, Halt> {
+        Ok(match self.advance()? {
+            Advance::End => None,
+            Advance::Nothing => Some(arrow::array::RecordBatch::new_empty(self.request.schema())),
+            Advance::Groups => Some(self.emit()),
+        })
+    }
+
+    /// For each of some groups its table, and the states of all aggregates; None at the end. Groups are by table here.
+    pub(super) fn next_states(&mut self) -> Result<Option<(Vec<u32>, Vec<ArrayRef>)>, Halt> {
+        loop {
+            match self.advance()? {
+                Advance::End => return Ok(None),
+                Advance::Nothing => {}
+                Advance::Groups => {
+                    let states = self.emit_states();
+                    let sids = std::mem::take(&mut self.groups.sids);
+                    self.groups.clear();
+                    return Ok(Some((sids, states)));
+                }
+            }
+        }
+    }
+
+    /// Takes rows in, until there are groups to hand on or much was looked at.
+    fn advance(&mut self) -> Result<Advance, Halt> {
         if self.done {
-            return Ok(None);
+            return Ok(Advance::End);
         }
         let mut rows = 0;
         // A pass that may have to be repeated hands on nothing.
@@ -222,13 +264,11 @@ impl Aggregation {
                 self.take_picks(&picks);
             } else if !self.widen()? {
                 self.done = true;
-                return Ok(Some(self.emit()));
+                return Ok(Advance::Groups);
             }
         }
-        if self.groups.len() < GROUPS_MAX || self.newest.is_some() {
-            return Ok(Some(arrow::array::RecordBatch::new_empty(self.request.schema())));
-        }
-        Ok(Some(self.emit()))
+        let many = self.groups.len() >= GROUPS_MAX && self.newest.is_none();
+        Ok(if many { Advance::Groups } else { Advance::Nothing })
     }
 
     /// Takes a block in that is alone. How many of its rows were looked at.
@@ -237,7 +277,7 @@ impl Aggregation {
         let verdicts: Vec<Verdict> = if self.request.statistics {
             self.filters
                 .iter()
-                .zip(&self.request.rows.filters)
+                .zip(&self.request.rows.conditions)
                 .map(|(at, filter)| self.verdict(block, *at, filter))
                 .collect()
         } else {
@@ -301,7 +341,7 @@ impl Aggregation {
         cells: &[Option<ArrayRef>],
         offset: usize,
     ) -> Vec<(u32, Range<usize>)> {
-        for (at, filter) in self.filters.iter().zip(&self.request.rows.filters) {
+        for (at, filter) in self.filters.iter().zip(&self.request.rows.conditions) {
             let Some(cells) = &cells[*at] else { return Vec::new() };
             let mask = filter::mask(filter, cells, self.wanted.columns[*at].data_type);
             rows = filter::keep(rows, &mask, offset);
@@ -421,12 +461,21 @@ impl Aggregation {
             let wanted = DataType::Timestamp.arrow(precision);
             columns.push(cast(&starts, &wanted).expect("a timestamp is an integer"));
         }
+        columns.extend(self.emit_states());
+        self.groups.clear();
+        batch(&self.request.schema(), columns, rows)
+    }
+}
+
+impl Aggregation {
+    fn emit_states(&mut self) -> Vec<ArrayRef> {
+        let (rows, precision) = (self.groups.len(), self.request.rows.precision);
+        let mut columns = Vec::new();
         for states in &mut self.states {
             states.resize(rows);
             columns.extend(states.emit(precision));
         }
-        self.groups.clear();
-        batch(&self.request.schema(), columns, rows)
+        columns
     }
 }
 

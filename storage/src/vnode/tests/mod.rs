@@ -201,9 +201,11 @@ fn request(relation: &Arc<Relation>, order: Order) -> RowsRequest {
         series: Series::All,
         range: TimeRange::ALL,
         filters: Vec::new(),
+        conditions: Vec::new(),
         order,
         limit: None,
         overlay: Vec::new(),
+        cachemodel: model::options::CacheModel::None,
     }
 }
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::aggregate::{AggregateRequest, SeriesKey, Windows};
+use model::aggregate::{Aggregate, AggregateRequest, Function, SeriesKey, Windows};
 use model::command::{Applied, Operation, Target};
+use model::options::CacheModel;
 use model::scan::{ColumnFilter, LastValuesRequest, Order, Output, ScanRequest, Series};
 use model::schema::RelationKind;
 use model::types::Value;
@@ -13,7 +14,7 @@ use model::{ColumnId, Suid, TimeRange};
 use proptest::prelude::*;
 
 use crate::vnode::tests::aggregates;
-use crate::vnode::tests::{Bench, Cell, chunk, columns, creation, relation, request};
+use crate::vnode::tests::{Bench, Cell, chunk, columns, creation, lines, relation, request};
 use crate::vnode::{EnvOptions, StorageEnv};
 
 const TABLES: usize = 5;
@@ -293,8 +294,67 @@ fn check(bench: &Bench, model: &Model, probe: (TimeRange, usize)) {
     let found: Vec<_> = found.iter().filter(satisfies).collect();
     assert_eq!(found, all.iter().filter(satisfies).collect::<Vec<_>>(), "with a filter");
 
+    check_conditions(bench, &all, &relation, range, limit);
     check_last(bench, &all, &relation);
     check_groups(bench, &all, &relation, range);
+}
+
+/// Rows that satisfy conditions, and no others: in every order, with and without a limit, of columns that are shown or not.
+fn check_conditions(
+    bench: &Bench,
+    all: &[Vec<String>],
+    relation: &Arc<model::schema::Relation>,
+    range: TimeRange,
+    limit: usize,
+) {
+    let number = |value: &Value| match value {
+        Value::Int(value) => *value as f64,
+        Value::Float(value) => *value,
+        other => panic!("{other:?} is no number"),
+    };
+    let a = |min, max| ColumnFilter { column: ColumnId(1), min, max };
+    let c = |min, max| ColumnFilter { column: ColumnId(3), min, max };
+    let int = |value: i64| Some(Value::Int(value));
+    let conditions = [
+        vec![a(int(50), None)],
+        vec![a(int(95), None)],
+        vec![a(int(20), int(60)), c(None, Some(Value::Float(1.0)))],
+        vec![c(Some(Value::Float(0.75)), Some(Value::Float(0.75)))],
+        vec![a(int(1000), None)],
+        vec![a(int(-5), int(500))],
+        vec![a(int(30), None), a(None, int(29))],
+    ];
+    for (conditions, order) in
+        conditions.iter().flat_map(|c| [(c, Order::SeriesTime), (c, Order::TimeAscending), (c, Order::TimeDescending)])
+    {
+        let satisfies = |line: &&Vec<String>| {
+            conditions.iter().all(|one| {
+                let cell = line[usize::from(one.column.0) + 1].parse::<f64>().ok();
+                cell.is_some_and(|cell| {
+                    one.min.as_ref().is_none_or(|min| number(min) <= cell)
+                        && one.max.as_ref().is_none_or(|max| cell <= number(max))
+                })
+            })
+        };
+        let mut expected: Vec<Vec<String>> =
+            all.iter().filter(|line| range.contains(key(line))).filter(satisfies).cloned().collect();
+        match order {
+            Order::TimeAscending => expected.sort_by_key(|line| key(line)),
+            Order::TimeDescending => expected.sort_by_key(|line| std::cmp::Reverse(key(line))),
+            _ => {}
+        }
+        let mut request = request(relation, order);
+        (request.range, request.conditions) = (range, conditions.clone());
+        let what = format!("{order:?} in {range:?}, {conditions:?}");
+        assert_eq!(bench.scan(ScanRequest::Rows(request.clone())), expected, "{what}");
+        let mut hidden = request.clone();
+        hidden.output = vec![Output::Column(ColumnId(2)), Output::Column(ColumnId::KEY)];
+        let shown: Vec<Vec<String>> = expected.iter().map(|line| vec![line[3].clone(), line[1].clone()]).collect();
+        assert_eq!(bench.scan(ScanRequest::Rows(hidden)), shown, "not shown, {what}");
+        request.limit = Some(limit);
+        expected.truncate(limit);
+        assert_eq!(bench.scan(ScanRequest::Rows(request)), expected, "at most {limit}, {what}");
+    }
 }
 
 /// What groups must be, made of rows as a scan shows them: name, key, `a`, `b`, `c`, tag.
@@ -328,7 +388,7 @@ fn check_groups(bench: &Bench, all: &[Vec<String>], relation: &Arc<model::schema
     }) {
         let mut rows = request(relation, Order::Any);
         rows.range = range;
-        rows.filters.clone_from(&filters);
+        rows.conditions.clone_from(&filters);
         let number = |line: &[String], column: ColumnId| line[usize::from(column.0) + 1].parse::<f64>().ok();
         let bound = |value: &Option<Value>, open: f64| match value {
             Some(Value::Int(value)) => *value as f64,
@@ -344,7 +404,9 @@ fn check_groups(bench: &Bench, all: &[Vec<String>], relation: &Arc<model::schema
         };
         let aggregates = (aggregates::ALL).to_vec();
         let series = if by_series { vec![SeriesKey::TableName, SeriesKey::Tag(ColumnId(9))] } else { Vec::new() };
-        let wanted = AggregateRequest { rows, series, windows: windows.clone(), aggregates, newest: None, statistics };
+        let (newest, windows_of) = (None, windows.clone());
+        let wanted =
+            AggregateRequest { rows, series, windows: windows_of, aggregates, newest, statistics, last_cache: false };
         let mut expected: BTreeMap<Vec<String>, Vec<&Vec<String>>> = BTreeMap::new();
         for line in all.iter().filter(|line| range.contains(key(line)) && inside(line)) {
             let mut group = if by_series { vec![line[0].clone(), line[5].clone()] } else { Vec::new() };
@@ -387,6 +449,45 @@ fn check_last(bench: &Bench, all: &[Vec<String>], relation: &Arc<model::schema::
     }
 }
 
+/// Newest rows and values that are kept in memory must be those that are read.
+fn check_kept(bench: &Bench, range: TimeRange) {
+    let relation = relation(SUID, RelationKind::Super);
+    let of = |function: Function, column: u16| Aggregate { function, column: ColumnId(column) };
+    let rows = [of(Function::LastRow, 0), of(Function::LastRow, 1), of(Function::LastRow, 2)];
+    let values = [of(Function::Last, 3), of(Function::Last, 1), of(Function::LastRow, 3)];
+    let names = vec![SeriesKey::TableName, SeriesKey::Tag(ColumnId(9))];
+    let ranges = [TimeRange::ALL, TimeRange { max: i64::MAX, ..range }, range];
+    for (range, aggregates, series) in ranges.into_iter().flat_map(|range| {
+        [(range, &rows[..], names.clone()), (range, &values[..], names.clone()), (range, &values[..2], Vec::new())]
+    }) {
+        let mut rows = request(&relation, Order::Any);
+        (rows.range, rows.cachemodel) = (range, CacheModel::Both);
+        let aggregates = aggregates.to_vec();
+        let (windows, newest, statistics) = (None, None, true);
+        let kept = AggregateRequest { rows, series, windows, aggregates, newest, statistics, last_cache: true };
+        let read = AggregateRequest { last_cache: false, ..kept.clone() };
+        let what = format!("{range:?}, {:?} by {:?}", kept.aggregates, kept.series);
+        assert_eq!(newest_of(bench, kept), newest_of(bench, read), "{what}");
+    }
+}
+
+/// For each group the key and the cell of every aggregate; of several tables with the same key only the key is compared.
+fn newest_of(bench: &Bench, request: AggregateRequest) -> BTreeMap<Vec<String>, Vec<Option<(i64, String)>>> {
+    let (groups, aggregates) = (request.series.len(), request.aggregates.len());
+    let mut found: BTreeMap<Vec<String>, Vec<Option<(i64, String)>>> = BTreeMap::new();
+    for line in bench.batches(ScanRequest::Aggregate(request)).iter().flat_map(lines) {
+        let best = found.entry(line[..groups].to_vec()).or_insert_with(|| vec![None; aggregates]);
+        for (best, state) in best.iter_mut().zip(line[groups..].chunks(2)) {
+            let cell = if groups > 0 { state[1].clone() } else { String::new() };
+            let state = state[0].parse::<i64>().ok().map(|key| (key, cell));
+            if state.as_ref().map(|(key, _)| *key) > best.as_ref().map(|(key, _)| *key) {
+                *best = state;
+            }
+        }
+    }
+    found
+}
+
 /// A scan with an overlay must answer as if the overlay had been written.
 fn check_overlay(bench: &Bench, model: &mut Model, held: &[Row], range: TimeRange) {
     let relation = relation(SUID, RelationKind::Super);
@@ -422,6 +523,7 @@ fn history(bench: &mut Bench, steps: &[Step], probe: (TimeRange, usize), held: &
     let mut model = Model::default();
     for (number, step) in steps.iter().enumerate() {
         run(bench, &mut model, step);
+        check_kept(bench, probe.0);
         if number % 7 == 6 {
             check(bench, &model, probe);
         }

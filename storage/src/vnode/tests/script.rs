@@ -186,7 +186,7 @@ impl Runner {
         let request = match name {
             "tags" => {
                 let tags = relation.tags.iter().map(|tag| tag.id).collect();
-                ScanRequest::Tags(TagsRequest { relation, precision, tags, series: Series::All })
+                ScanRequest::Tags(TagsRequest { relation, precision, tags, series: Series::All, bare: false })
             }
             "stats" => ScanRequest::Statistics(StatisticsRequest { relation }),
             _ => {

@@ -1,4 +1,4 @@
-//! Conditions on values, decided exactly: for whole blocks by what their headers say, else row by row.
+//! One condition on values, decided exactly: for a whole block by what its header says, else row by row.
 
 use std::ops::Range;
 
