@@ -143,7 +143,9 @@ impl DisplayAs for VgroupScanExec {
                     write!(f, ", {} in [{:?}, {:?}]", filter.column, filter.min, filter.max)?;
                 }
                 for condition in &rows.conditions {
-                    write!(f, ", where {} in [{:?}, {:?}]", condition.column, condition.min, condition.max)?;
+                    let column = rows.relation.columns.iter().find(|column| column.id == condition.column);
+                    let name = column.map_or("", |column| &column.name);
+                    write!(f, ", where {name} in [{:?}, {:?}]", condition.min, condition.max)?;
                 }
                 match rows.order {
                     Order::TimeAscending => write!(f, ", by time")?,
