@@ -287,6 +287,6 @@ mod tests {
     fn rows_between_ranges_are_out() {
         let bits = bits_of(&[3..5, 6..7, 9..10], &(3..10));
         assert_eq!(bits.iter().collect::<Vec<_>>(), [true, true, false, true, false, false, true]);
-        assert!(bits_of(&[(3..10)], &(3..10)).iter().all(|bit| bit));
+        assert!(bits_of(std::slice::from_ref(&(3..10)), &(3..10)).iter().all(|bit| bit));
     }
 }

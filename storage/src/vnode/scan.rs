@@ -305,8 +305,8 @@ impl RowsScan {
         };
         self.left -= picks.rows;
         let rows = self.assemble(&picks);
-        if picks.rows > 0 {
-            let width = rows.batch.columns().iter().map(cell_bytes).sum::<usize>() / picks.rows;
+        let bytes: usize = rows.batch.columns().iter().map(cell_bytes).sum();
+        if let Some(width) = bytes.checked_div(picks.rows) {
             self.step = self.step_max.min(BATCH_BYTES / width.max(1)).max(BATCH_ROWS_MIN);
         }
         Ok(Some(rows))

@@ -76,6 +76,9 @@ struct Newest {
     windows: i64,
 }
 
+/// Tables, and the states of all aggregates of each: arrays as long.
+pub(super) type TableStates = (Vec<u32>, Vec<ArrayRef>);
+
 /// How far a step came.
 enum Advance {
     /// There are groups to hand on, perhaps none of them.
@@ -231,7 +234,7 @@ impl Aggregation {
     }
 
     /// For each of some groups its table, and the states of all aggregates; None at the end. Groups are by table here.
-    pub(super) fn next_states(&mut self) -> Result<Option<(Vec<u32>, Vec<ArrayRef>)>, Halt> {
+    pub(super) fn next_states(&mut self) -> Result<Option<TableStates>, Halt> {
         loop {
             match self.advance()? {
                 Advance::End => return Ok(None),
