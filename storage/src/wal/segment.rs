@@ -1,7 +1,8 @@
 //! Segment files, and the pool of free ones.
 //!
-//! A segment file is written with zeros once and then used again and again, because a sync is much cheaper where the
-//! file system has nothing to allocate. A free file is called `*.free`; it becomes a segment by a rename, after its
+//! A sync is much cheaper where the file system has nothing to allocate. So files are used again and again, and where a
+//! log syncs, the writer keeps some zeros ahead of its end; a log that hardly syncs is spared writing everything twice,
+//! and a new file is nothing but its length. A free file is called `*.free`; it becomes a segment by a rename, after its
 //! header and opening are synced, so that a `*.wal` always begins with a whole header.
 
 use std::sync::Arc;
@@ -12,9 +13,6 @@ use parking_lot::Mutex;
 use super::format::segment_name;
 use crate::files::{LogFile, LogFiles};
 use crate::halt::Halt;
-
-/// Bytes of zeros in one write while a file is prepared.
-const ZEROS_BYTES: usize = 1 << 20;
 
 /// An open segment.
 #[derive(Debug)]
@@ -38,6 +36,8 @@ pub(crate) struct Free {
     pub(crate) name: String,
     pub(crate) file: Box<dyn LogFile>,
     pub(crate) length: u64,
+    /// Up to where it is known to have its blocks.
+    pub(crate) allocated: u64,
 }
 
 /// Free segment files.
@@ -70,7 +70,7 @@ impl Pool {
             }
             let file = pool.files.open(&name).map_err(disk(&name))?;
             let length = file.length().map_err(disk(&name))?;
-            pool.give_back(Free { name, file, length })?;
+            pool.give_back(Free { name, file, length, allocated: 0 })?;
         }
         Ok(pool)
     }
@@ -97,21 +97,17 @@ impl Pool {
         self.free.lock().len()
     }
 
-    /// A new file of zeros, `length` bytes, synced.
+    /// A new file of `length` bytes, all zero, synced.
     pub(crate) fn create(&self, length: u64) -> Result<Free, Halt> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let name = format!("p{number:016x}.free");
         let disk = || Halt::disk_at(format!("prepare {name}"));
         let file = self.files.create(&name).map_err(disk())?;
-        let zeros = vec![0; ZEROS_BYTES.min(usize::try_from(length).unwrap_or(ZEROS_BYTES))];
-        let mut at = 0;
-        while at < length {
-            let bytes = zeros.len().min(usize::try_from(length - at).unwrap_or(zeros.len()));
-            file.write_at(at, &zeros[..bytes]).map_err(disk())?;
-            at += bytes as u64;
+        if let Some(last) = length.checked_sub(1) {
+            file.write_at(last, &[0]).map_err(disk())?;
         }
         file.sync().map_err(disk())?;
-        Ok(Free { name, file, length })
+        Ok(Free { name, file, length, allocated: 0 })
     }
 
     /// Has a thread prepare a file if none is free, so that the writer need not wait for it when its segment is full.

@@ -52,6 +52,9 @@ struct Chunk {
     permits: u32,
 }
 
+/// Bytes of zeros that a sync writes ahead of the end, once the ones before are used up.
+const ZEROS_AHEAD: usize = 1 << 20;
+
 /// The segment being written.
 struct Active {
     segment: Arc<Segment>,
@@ -59,6 +62,8 @@ struct Active {
     end: u64,
     /// Up to where it is synced.
     synced: u64,
+    /// Up to where the file is known to have its blocks.
+    allocated: u64,
 }
 
 /// A payload in memory that may be dropped when newer ones need the room.
@@ -103,15 +108,15 @@ impl Writer {
         previous: (u64, u64),
         threads: bool,
     ) -> Result<Self, Halt> {
-        let (segment, end) = new_segment(&*files, &pool, &groups, previous, 0, &shared.settings)?;
-        shared.segments.lock().insert(segment.sequence, Arc::clone(&segment));
+        let active = new_segment(&*files, &pool, &groups, previous, 0, &shared.settings)?;
+        shared.segments.lock().insert(active.segment.sequence, Arc::clone(&active.segment));
         let mut writer = Self {
             shared,
             files,
             pool,
             threads,
             groups,
-            active: Active { segment, end, synced: end },
+            active,
             ops: VecDeque::new(),
             chunk: Chunk::default(),
             unsynced: BTreeMap::new(),
@@ -342,6 +347,7 @@ impl Writer {
     /// Makes everything written durable, and acknowledges what waited for it.
     fn sync(&mut self) -> Result<(), Halt> {
         if self.active.synced < self.active.end {
+            self.allocate_ahead()?;
             let started = Instant::now();
             let segment = &self.active.segment;
             segment.file.sync().map_err(Halt::disk_at(format!("sync {}", segment.name())))?;
@@ -359,16 +365,27 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes zeros ahead of the end if this sync has blocks to allocate anyway: so that the next ones have none.
+    fn allocate_ahead(&mut self) -> Result<(), Halt> {
+        let Active { segment, end, allocated, .. } = &mut self.active;
+        let ahead = ZEROS_AHEAD.min(usize::try_from(segment.length.saturating_sub(*end)).unwrap_or(ZEROS_AHEAD));
+        if *allocated < *end && ahead > 0 {
+            let written = segment.file.write_at(*end, &vec![0; ahead]);
+            written.map_err(Halt::disk_at(format!("write {}", segment.name())))?;
+            *allocated = *end + ahead as u64;
+        }
+        Ok(())
+    }
+
     /// Starts a new segment with room for `bytes` after its opening. What was written before is synced first, whatever
     /// the policies say, so that only the last segment can be torn.
     fn rotate(&mut self, bytes: usize) -> Result<(), Halt> {
         self.sync()?;
         fail::fail_point!("wal_rotate");
         let previous = (self.active.segment.sequence, self.active.end);
-        let (segment, end) =
-            new_segment(&*self.files, &self.pool, &self.groups, previous, bytes, &self.shared.settings)?;
-        self.shared.segments.lock().insert(segment.sequence, Arc::clone(&segment));
-        self.active = Active { segment, end, synced: end };
+        self.active = new_segment(&*self.files, &self.pool, &self.groups, previous, bytes, &self.shared.settings)?;
+        let segment = &self.active.segment;
+        self.shared.segments.lock().insert(segment.sequence, Arc::clone(segment));
         self.release_wanted = true;
         self.prepare_ahead();
         Ok(())
@@ -399,7 +416,8 @@ impl Writer {
                 Ok(segment) => {
                     let free = format!("{sequence:016x}.free");
                     self.files.rename(&name, &free).map_err(disk())?;
-                    self.pool.give_back(Free { name: free, file: segment.file, length: segment.length })?;
+                    let Segment { file, length, .. } = segment;
+                    self.pool.give_back(Free { name: free, file, length, allocated: length })?;
                 }
                 // Someone is reading it: the handle stays good, the file is not used again.
                 Err(_) => self.files.remove(&name).map_err(disk())?,
@@ -453,7 +471,7 @@ impl Drop for Writer {
 }
 
 /// Makes the segment after `previous` (sequence and end of the one before), durably, with its opening and room for
-/// `bytes` more. Also gives the end of the opening.
+/// `bytes` more.
 fn new_segment(
     files: &dyn LogFiles,
     pool: &Pool,
@@ -461,7 +479,7 @@ fn new_segment(
     previous: (u64, u64),
     bytes: usize,
     settings: &super::WalSettings,
-) -> Result<(Arc<Segment>, u64), Halt> {
+) -> Result<Active, Halt> {
     let sequence = previous.0 + 1;
     let mut header = SegmentHeader {
         sequence,
@@ -490,7 +508,8 @@ fn new_segment(
     files.rename(&free.name, &name).map_err(disk())?;
     files.sync_directory().map_err(disk())?;
     let segment = Segment { sequence, seed, file: free.file, length: free.length };
-    Ok((Arc::new(segment), header.opening_end))
+    let end = header.opening_end;
+    Ok(Active { segment: Arc::new(segment), end, synced: end, allocated: free.allocated })
 }
 
 /// Turns `writer` until it has stopped: the body of the writer's thread.
