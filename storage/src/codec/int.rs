@@ -149,8 +149,14 @@ fn plan_mode(values: &[i64], mode: u8, extra: usize) -> Plan {
         max = max.max(*value);
     }
     let spread = bits_of(max.wrapping_sub(min) as u64);
-    let (width, bits) = best_width(values.iter().map(|value| value.wrapping_sub(min) as u64), spread, values.len());
+    let (width, bits) = match whole_width(values, min, spread) {
+        Some(bits) => (spread, bits),
+        None => best_width(values.iter().map(|value| value.wrapping_sub(min) as u64), spread, values.len()),
+    };
     let mut plan = Plan { mode, centred: false, base: min, width, bits: bits + extra };
+    if width <= 3 {
+        return plan;
+    }
     let (middle, usual) = sample(values);
     if usual + 3 < width {
         let offsets = values.iter().map(|value| zigzag(value.wrapping_sub(middle)));
@@ -160,6 +166,15 @@ fn plan_mode(values: &[i64], mode: u8, extra: usize) -> Plan {
         }
     }
     plan
+}
+
+/// The bits of all offsets from `min` at their full width, if it takes no histogram to see that patches would not pay:
+/// so many offsets have the highest bit that patching them alone costs more than any width saves. Mostly they have.
+fn whole_width(values: &[i64], min: i64, spread: u32) -> Option<usize> {
+    let Some(highest) = spread.checked_sub(1) else { return Some(0) };
+    let high: usize = values.iter().map(|value| (value.wrapping_sub(min) as u64 >> highest) as usize).sum();
+    let width = spread as usize;
+    (high * (PATCH_BITS + width) >= values.len() * width).then_some(values.len() * width)
 }
 
 /// The median of a few values, and the bits that the middle half of them needs.
@@ -393,4 +408,28 @@ fn decode_dictionary(reader: &mut Reader<'_>, values: &mut [i64]) -> Result<(), 
         *value = *entry.ok_or_else(|| reader.damaged("a code is beyond the dictionary"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// What is decided without a histogram is what the histogram says.
+        #[test]
+        fn the_whole_width_is_the_best_one(
+            values in prop::collection::vec(prop_oneof![0..200_i64, Just(0_i64), Just(1000), any::<i64>(), -3..3_i64], 1..300),
+            shift in 0..60_u32,
+        ) {
+            let values: Vec<i64> = values.into_iter().map(|value| value >> shift).collect();
+            let (min, max) = (values.iter().min().copied().unwrap_or(0), values.iter().max().copied().unwrap_or(0));
+            let spread = bits_of(max.wrapping_sub(min) as u64);
+            if let Some(bits) = whole_width(&values, min, spread) {
+                let offsets = values.iter().map(|value| value.wrapping_sub(min) as u64);
+                prop_assert_eq!((spread, bits), best_width(offsets, spread, values.len()));
+            }
+        }
+    }
 }
