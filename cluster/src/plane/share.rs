@@ -71,7 +71,8 @@ pub(crate) fn split(catalog: &Catalog, batch: WriteBatch) -> Result<BTreeMap<Vgr
     let Some(database) = catalog.database_by_id(batch.database) else {
         fail!(InvalidCatalogName, "database {} does not exist", batch.database);
     };
-    let mut shares = Shares { catalog, database, steps: BTreeMap::new() };
+    let ends = database.vgroups.iter().map(|id| (catalog.vgroups[id].hash_end, *id)).collect();
+    let mut shares = Shares { database, ends, steps: BTreeMap::new() };
     for change in batch.changes {
         shares.add(change)?;
     }
@@ -79,8 +80,9 @@ pub(crate) fn split(catalog: &Catalog, batch: WriteBatch) -> Result<BTreeMap<Vgr
 }
 
 struct Shares<'a> {
-    catalog: &'a Catalog,
     database: &'a Database,
+    /// The last hash of each vgroup, ascending, as [`Catalog::vgroup_of`] looks it up.
+    ends: Vec<(u32, VgroupId)>,
     steps: BTreeMap<VgroupId, Vec<Step>>,
 }
 
@@ -116,7 +118,8 @@ impl Shares<'_> {
     }
 
     fn vgroup(&self, name: &str) -> VgroupId {
-        self.catalog.vgroup_of(self.database, name).id
+        let hash = model::hash::table_hash(name);
+        self.ends[self.ends.partition_point(|(end, _)| *end < hash)].1
     }
 
     fn push(&mut self, vgroup: VgroupId, operation: Operation, names: Vec<String>) {
@@ -246,33 +249,38 @@ impl Shares<'_> {
     }
 }
 
-/// The rows of each vgroup: `vgroups[i]` is where `rows.tables[i]` lives.
-fn cut_rows(rows: RowBatch, vgroups: &[VgroupId]) -> Result<BTreeMap<VgroupId, RowBatch>> {
-    let mut places: BTreeMap<VgroupId, Vec<u32>> = BTreeMap::new();
-    for row in 0..rows.rows() {
-        let at = u32::try_from(row).map_err(|_| model::Error::internal("a batch has more than 4 G rows"))?;
-        places.entry(vgroups[rows.table_of(row)]).or_default().push(at);
+/// The rows of each vgroup, ascending: `vgroups[i]` is where `rows.tables[i]` lives.
+fn cut_rows(rows: RowBatch, vgroups: &[VgroupId]) -> Result<Vec<(VgroupId, RowBatch)>> {
+    let count = u32::try_from(rows.rows()).map_err(|_| model::Error::internal("a batch has more than 4 G rows"))?;
+    let mut all = vgroups.to_vec();
+    all.sort_unstable();
+    all.dedup();
+    // Each table goes to one vgroup, its part of `all`, and gets a number there.
+    let mut tables: Vec<Vec<TableRef>> = all.iter().map(|_| Vec::with_capacity(rows.tables.len())).collect();
+    let mut place_of = Vec::with_capacity(rows.tables.len());
+    let RowBatch { suid, version, tables: named, ordinals, keys, columns } = rows;
+    for (table, vgroup) in named.into_iter().zip(vgroups) {
+        let part = all.partition_point(|id| id < vgroup);
+        place_of.push((part, tables[part].len() as u32));
+        tables[part].push(table);
     }
-    // Each table goes to one vgroup and gets a number there.
-    let mut tables: BTreeMap<VgroupId, Vec<TableRef>> = BTreeMap::new();
-    let mut ordinal_of = Vec::with_capacity(rows.tables.len());
-    let RowBatch { suid, version, tables: all, ordinals, keys, columns } = rows;
-    for (table, vgroup) in all.into_iter().zip(vgroups) {
-        let here = tables.entry(*vgroup).or_default();
-        ordinal_of.push(here.len() as u32);
-        here.push(table);
+    let room = |_: &VgroupId| Vec::<u32>::with_capacity(count as usize);
+    let mut picked: Vec<Vec<u32>> = all.iter().map(room).collect();
+    let mut renamed: Vec<Vec<u32>> = all.iter().map(room).collect();
+    for row in 0..count {
+        let (part, number) = place_of[ordinals.get(row as usize).map_or(0, |table| *table as usize)];
+        picked[part].push(row);
+        renamed[part].push(number);
     }
-    let mut cut = BTreeMap::new();
-    for (vgroup, tables) in tables {
-        let rows_here = places.remove(&vgroup).unwrap_or_default();
-        let number = |row: &u32| ordinal_of[ordinals.get(*row as usize).map_or(0, |table| *table as usize)];
-        let ordinals = if tables.len() == 1 { Vec::new() } else { rows_here.iter().map(number).collect() };
-        let picked = UInt32Array::from(rows_here);
+    let parts = all.into_iter().zip(tables).zip(picked.into_iter().zip(renamed));
+    let batch = |((vgroup, tables), (picked, renamed)): ((_, Vec<_>), (Vec<u32>, Vec<u32>))| {
+        let ordinals = if tables.len() == 1 { Vec::new() } else { renamed };
+        let picked = UInt32Array::from(picked);
         let keys = pick_keys(&keys, &picked);
         let columns = columns.iter().map(|column| pick_column(column, &picked)).collect::<Result<_>>()?;
-        cut.insert(vgroup, RowBatch { suid, version, tables, ordinals, keys, columns });
-    }
-    Ok(cut)
+        Ok((vgroup, RowBatch { suid, version, tables, ordinals, keys, columns }))
+    };
+    parts.map(batch).collect()
 }
 
 fn pick_keys(keys: &Keys, rows: &UInt32Array) -> Keys {

@@ -11,6 +11,7 @@ pub mod hash;
 pub mod id;
 pub mod options;
 pub mod plane;
+pub mod quick;
 pub mod scan;
 pub mod schema;
 pub mod sqlstate;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use model::quick::QuickMap;
 use model::{Suid, TimeRange};
 
 use crate::vnode::registry::{Series, SeriesList};
@@ -34,8 +35,8 @@ pub(crate) struct State {
     pub(crate) retries: Retries,
     /// What changed since the last freeze.
     pub(crate) dirty: Dirty,
-    series: HashMap<u32, Arc<Series>>,
-    names: HashMap<Arc<str>, u32>,
+    series: QuickMap<u32, Arc<Series>>,
+    names: QuickMap<Arc<str>, u32>,
     relations: HashMap<Suid, SeriesList>,
     tombstones: HashMap<Suid, Arc<Tombstones>>,
     /// Relations of which some table was dropped.
