@@ -49,6 +49,8 @@ pub enum Statement {
         /// What to explain: a query or another statement.
         statement: Box<Statement>,
     },
+    /// A message that is one INSERT as far as its beginning tells: it is read, or refused, at execution.
+    InsertUnread,
     /// INSERT with VALUES that the fast path takes: the text is read at execution, when the tables are known.
     InsertValues,
     /// INSERT that the general parser read: VALUES with expressions or parameters, SELECT, FILE.

@@ -46,6 +46,10 @@ pub(crate) trait WireSession: Send {
 
     /// The statements of a query text; none if it holds only spaces and comments.
     fn parse(&mut self, text: &str) -> Result<Vec<Self::Parsed>>;
+    /// The statements of a query text that run now, without parameters. The text may be taken if it is one statement.
+    fn parse_to_run(&mut self, text: &mut String) -> Result<Vec<Self::Parsed>> {
+        self.parse(text)
+    }
     /// Settles types; `types` are the oids that the client gave, 0 for unknown.
     async fn prepare(&mut self, parsed: Self::Parsed, types: &[u32]) -> Result<Self::Prepared>;
     /// What a prepared statement takes and gives.

@@ -86,7 +86,7 @@ where
         let done = match message {
             Err(error) => Err(Stop::Error(error)),
             Ok(Message::Terminate(_)) => return Ok(false),
-            Ok(Message::Query(query)) => self.simple(&query.query).await,
+            Ok(Message::Query(query)) => self.simple(query.query).await,
             Ok(Message::Sync(_)) => return self.sync().await.map(|()| true),
             Ok(Message::PasswordMessageFamily(_)) => {
                 return Err(Stop::Fatal(error!(ProtocolViolation, "unexpected password message")));
@@ -208,15 +208,15 @@ where
     }
 
     /// Query: every statement of the text in turn, the rows of one sent before the next one runs.
-    async fn simple(&mut self, text: &str) -> Result<(), Stop> {
+    async fn simple(&mut self, mut text: String) -> Result<(), Stop> {
         self.portals.remove("");
         self.statements.remove("");
         if std::mem::take(&mut self.implicit) {
             self.guard.run(&mut self.input, self.session.end_implicit(!self.skipping)).await?;
         }
-        self.begin_statement(text);
+        self.begin_statement(&text);
         let session = &mut self.session;
-        let parsed = self.guard.run(&mut self.input, async { session.parse(text) }).await?;
+        let parsed = self.guard.run(&mut self.input, async { session.parse_to_run(&mut text) }).await?;
         if parsed.is_empty() {
             self.output.put(&EmptyQueryResponse::new());
             return Ok(());
@@ -228,7 +228,7 @@ where
             }
             return Ok(());
         }
-        match self.simple_statements(text, parsed).await {
+        match self.simple_statements(&text, parsed).await {
             // Another error is the one to tell.
             Err(Stop::Error(error)) => {
                 self.session.fail();

@@ -42,6 +42,10 @@ impl WireSession for Session {
         Self::parse(self, text)
     }
 
+    fn parse_to_run(&mut self, text: &mut String) -> Result<Vec<Parsed>> {
+        Self::parse_to_run(self, text)
+    }
+
     async fn prepare(&mut self, parsed: Parsed, types: &[u32]) -> Result<Prepared> {
         Self::prepare(self, parsed, types).await
     }

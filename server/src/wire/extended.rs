@@ -298,7 +298,8 @@ where
             self.session.begin_implicit();
             self.implicit = true;
         }
-        let parameters = portal.parameters.clone();
+        // It runs once.
+        let parameters = std::mem::take(&mut portal.parameters);
         let outcome = self.guard.run(&mut self.input, self.session.execute(prepared, parameters)).await?;
         match outcome {
             Outcome::Rows(rows) => {

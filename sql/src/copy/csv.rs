@@ -24,8 +24,20 @@ pub(super) fn consume(
 ) -> Result<usize> {
     let mut at = 0;
     let mut scratch = Vec::new();
+    let numbers = rows.takes_numbers(shape.delimiter, shape.null);
     while at < data.len() {
-        let (end, in_quotes) = record_end(&data[at..], shape);
+        let (end, in_quotes) = match plain_end(&data[at..], shape) {
+            Some(end) if numbers && (framing.started || !shape.header) => {
+                if let Some(text) = rows.plain_line(&data[at..=at + end]) {
+                    rows.line += 1;
+                    plain_row(rows, shape, text)?;
+                    at += end + 1;
+                    continue;
+                }
+                (Some(end), false)
+            }
+            _ => record_end(&data[at..], shape),
+        };
         let (record, next) = match end {
             Some(end) => (&data[at..at + end], at + end + 1),
             None if last => (&data[at..], data.len()),
@@ -48,6 +60,36 @@ pub(super) fn consume(
         row(rows, shape, record, &mut scratch)?;
     }
     Ok(at)
+}
+
+/// The line feed that ends the first record, if that has no quotes.
+fn plain_end(data: &[u8], shape: &Shape<'_>) -> Option<usize> {
+    let end = memchr::memchr(b'\n', data)?;
+    memchr::memchr2(shape.quote, shape.escape, &data[..end]).is_none().then_some(end)
+}
+
+/// A record without quotes, with its line feed: short numbers go into their columns as they are read.
+fn plain_row(rows: &mut CopyRows, shape: &Shape<'_>, text: &str) -> Result<()> {
+    let record = &text[..text.len() - 1];
+    rows.begin();
+    let (mut at, mut count) = (0, 0);
+    loop {
+        let rest = &text.as_bytes()[at..];
+        let end = match rows.number(count, rest, shape.delimiter) {
+            Some(length) => length,
+            None => {
+                let end = memchr::memchr(shape.delimiter, rest).unwrap_or(rest.len() - 1);
+                let value = Some(&text[at..at + end]).filter(|value| value.as_bytes() != shape.null);
+                rows.text(count, value, record.as_bytes())?;
+                end
+            }
+        };
+        count += 1;
+        at += end + 1;
+        if at >= text.len() {
+            return rows.end(count, record.as_bytes());
+        }
+    }
 }
 
 /// The line feed that ends the first record, and whether the data ends inside quotes.

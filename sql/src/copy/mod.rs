@@ -213,29 +213,53 @@ impl CopyRows {
         self.stage.begin_row(&self.target);
     }
 
+    /// Whether numbers may be taken by [`Self::number`]: not where one could be a delimiter or NULL.
+    fn takes_numbers(&self, delimiter: u8, null: &[u8]) -> bool {
+        let numeric = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E');
+        !numeric(&delimiter) && !null.first().is_some_and(numeric)
+    }
+
+    /// A line with its line feed as text, if it is that, no end mark, and without a carriage return.
+    fn plain_line<'a>(&self, line: &'a [u8]) -> Option<&'a str> {
+        let plain = line != b"\\.\n" && !line.ends_with(b"\r\n");
+        std::str::from_utf8(line).ok().filter(|_| plain)
+    }
+
+    /// Takes a short number for the column at this place of the line, if one stands at the start of `rest` up to the
+    /// delimiter or the line feed. Gives its length.
+    fn number(&mut self, at: usize, rest: &[u8], delimiter: u8) -> Option<usize> {
+        let slot = self.target.slots.get(at).copied().filter(|slot| *slot != Slot::Key)?;
+        match rest.first() {
+            Some(b'0'..=b'9' | b'-') => self.stage.put_number(&self.target, slot, rest, [delimiter, b'\n']),
+            _ => None,
+        }
+    }
+
     /// Takes the value of the column at this place of the line; None is NULL. `line` is shown where there is no column.
     fn field(&mut self, at: usize, value: Option<&[u8]>, line: &[u8]) -> Result<()> {
+        match value.map(std::str::from_utf8).transpose() {
+            Ok(value) => self.text(at, value, line),
+            Err(_) if at >= self.target.slots.len() => self.text(at, None, line),
+            Err(_) => {
+                let error = error!(CharacterNotInRepertoire, "invalid byte sequence for encoding \"UTF8\"");
+                Err(self.in_line(error, b""))
+            }
+        }
+    }
+
+    /// As [`Self::field`], for a value that is text.
+    fn text(&mut self, at: usize, value: Option<&str>, line: &[u8]) -> Result<()> {
         let Some(slot) = self.target.slots.get(at).copied() else {
             return Err(self.in_line(error!(BadCopyFileFormat, "extra data after last expected column"), line));
         };
-        let literal = match value {
-            None => Literal::Null,
-            Some(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => Literal::Text(text),
-                Err(_) => {
-                    let error = error!(CharacterNotInRepertoire, "invalid byte sequence for encoding \"UTF8\"");
-                    return Err(self.in_line(error, b""));
-                }
-            },
-        };
-        self.put(at, slot, literal, value)
+        self.put(at, slot, value.map_or(Literal::Null, Literal::Text), value)
     }
 
-    fn put(&mut self, at: usize, slot: Slot, literal: Literal<'_>, shown: Option<&[u8]>) -> Result<()> {
+    fn put(&mut self, at: usize, slot: Slot, literal: Literal<'_>, shown: Option<&str>) -> Result<()> {
         self.stage.put(&self.target, slot, literal).map_err(|error| {
             let column = self.column_name(at);
             let value = match shown {
-                Some(bytes) => format!("\"{}\"", crate::parser::excerpt(&String::from_utf8_lossy(bytes))),
+                Some(text) => format!("\"{}\"", crate::parser::excerpt(text)),
                 None => "null input".to_owned(),
             };
             error.with_context(format!("COPY {}, line {}, column {column}: {value}", self.name, self.line))

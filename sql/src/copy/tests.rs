@@ -163,7 +163,52 @@ fn binary_is_read_and_its_damage_refused() {
     assert!(run(&wrong).contains("row field count is 3, expected 2"));
 }
 
+/// Fields without anything that CSV or the text format would have to hide.
+const FIELDS: &[&str] = &[
+    "1",
+    "-5",
+    "007",
+    "-0",
+    "2147483648",
+    "99999999999999999999",
+    "999999999999999999",
+    "1.5",
+    "-1e3",
+    "1e400",
+    "5.",
+    "x",
+    "3e",
+    "12x",
+    " 7 ",
+    "nan",
+    "-",
+    "true",
+    "d1",
+    "new",
+    "a.b",
+    "2024-01-01 00:00:00",
+    "1700000000000",
+    "toolong",
+    "é",
+];
+
 proptest! {
+    /// Lines of plain numbers are read in a way of their own: quoted, and as text format, they say the same.
+    #[test]
+    fn plain_lines_and_quoted_ones_agree(
+        columns in prop::sample::select(&["tbname ts a c", "ts c a tbname", "a ts tbname c"][..]),
+        lines in prop::collection::vec(prop::collection::vec(prop::sample::select(FIELDS), 4), 1..4),
+        end in prop::sample::select(&["\n", "\r\n"][..]),
+    ) {
+        let join = |separator: &str, quote: &str, end: &str| -> String {
+            let line = |fields: &Vec<&str>| fields.iter().map(|field| format!("{quote}{field}{quote}")).collect::<Vec<_>>();
+            lines.iter().map(|fields| line(fields).join(separator) + end).collect()
+        };
+        let quoted = whole("st", Some(columns), csv(false), &join(",", "\"", "\n"));
+        prop_assert_eq!(&whole("st", Some(columns), csv(false), &join(",", "", end)), &quoted);
+        prop_assert_eq!(&whole("st", Some(columns), text(false), &join("\t", "", end)), &quoted);
+    }
+
     /// However the data is cut, rows and errors are the same.
     #[test]
     fn pieces_do_not_matter(which in 0..4_usize, cuts in prop::collection::vec(0..200_usize, 0..8)) {

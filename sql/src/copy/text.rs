@@ -21,6 +21,7 @@ pub(super) fn consume(
 ) -> Result<usize> {
     let mut at = 0;
     let mut scratch = Vec::new();
+    let numbers = rows.takes_numbers(shape.delimiter, shape.null);
     while at < data.len() {
         let (line, next) = match line_end(&data[at..]) {
             Some(end) => (&data[at..at + end], at + end + 1),
@@ -38,7 +39,7 @@ pub(super) fn consume(
             framing.ended = true;
             return Ok(data.len());
         }
-        row(rows, shape, line, &mut scratch)?;
+        row(rows, shape, line, numbers, &mut scratch)?;
     }
     Ok(at)
 }
@@ -55,11 +56,18 @@ fn line_end(data: &[u8]) -> Option<usize> {
     }
 }
 
-fn row(rows: &mut CopyRows, shape: &Shape<'_>, line: &[u8], scratch: &mut Vec<u8>) -> Result<()> {
+/// Reads one line, without what ends it; `numbers` as in [`CopyRows::takes_numbers`].
+fn row(rows: &mut CopyRows, shape: &Shape<'_>, line: &[u8], numbers: bool, scratch: &mut Vec<u8>) -> Result<()> {
     rows.begin();
     let plain = memchr::memchr(b'\\', line).is_none();
     let (mut from, mut count) = (0, 0);
     loop {
+        if let Some(length) = numbers.then(|| rows.number(count, &line[from..], shape.delimiter)).flatten() {
+            count += 1;
+            // A delimiter follows: behind the last number of a line nothing does that could be seen here.
+            from += length + 1;
+            continue;
+        }
         let end = if plain {
             memchr::memchr(shape.delimiter, &line[from..]).map(|at| from + at)
         } else {

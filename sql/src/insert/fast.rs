@@ -3,6 +3,9 @@
 //! Takes only what it can read with certainty: names, literals, `NOW` and `TODAY` with durations. Whatever else stands
 //! there, right or wrong, is [`Stop::NotRecognised`], and the general grammar reads the statement again. So syntax
 //! errors are the general grammar's alone; errors in values come from the stage that both share.
+//!
+//! [`Straight`] reads a text that nobody has looked through yet, and gives up at the first thing that is not right: what
+//! it was is found by going the other way. So a statement that succeeds is read once.
 
 use std::borrow::Cow;
 
@@ -24,28 +27,68 @@ enum Stop {
 
 type Step<T> = std::result::Result<T, Stop>;
 
+/// See [`super::is_insert`].
+pub(super) fn is_insert(text: &str) -> bool {
+    let mut reader = Reader::new(text);
+    reader.start().is_ok() && reader.head().is_ok()
+}
+
 /// See [`super::scan_tables`].
 pub(super) fn scan_tables(text: &str) -> Option<Vec<TableName>> {
     let mut reader = Reader::new(text);
     reader.start().ok()?;
     let mut tables = Vec::new();
-    loop {
+    while !reader.at_end() {
+        reader.head().ok()?.into_tables(&mut tables);
+        reader.skip_rows().ok()?;
+    }
+    (!tables.is_empty()).then_some(tables)
+}
+
+/// See [`super::Straight`].
+pub(super) struct Straight<'a> {
+    reader: Reader<'a>,
+    stage: Stage,
+    /// What the rows at the reader's place are for.
+    head: Head,
+}
+
+impl<'a> Straight<'a> {
+    pub(super) fn begin(text: &'a str, reading: &Reading) -> Option<Self> {
+        let mut reader = Reader::new(text);
+        reader.start().ok()?;
         let head = reader.head().ok()?;
-        tables.push(head.table);
-        tables.extend(head.using.map(|using| using.stable));
-        loop {
-            reader.skip_group().ok()?;
-            reader.blank().ok()?;
-            if reader.peek() == Some(b',') {
-                reader.at += 1;
-                reader.blank().ok()?;
-            } else if reader.peek() != Some(b'(') {
-                break;
-            }
+        Some(Self { reader, stage: Stage::new(*reading), head })
+    }
+
+    pub(super) fn tables(&self) -> Vec<TableName> {
+        let using = self.head.using.as_ref().map(|using| using.stable.clone());
+        std::iter::once(self.head.table.clone()).chain(using).collect()
+    }
+
+    pub(super) fn all_tables(&self) -> Option<Vec<TableName>> {
+        let mut tables = self.tables();
+        let mut ahead = self.reader.clone();
+        ahead.skip_rows().ok()?;
+        while !ahead.at_end() {
+            ahead.head().ok()?.into_tables(&mut tables);
+            ahead.skip_rows().ok()?;
         }
-        if reader.at_end() {
-            return Some(tables);
+        Some(tables)
+    }
+
+    pub(super) fn rows(&mut self, resolver: &dyn Resolver) -> Option<bool> {
+        let target = self.reader.target(&self.head, resolver, &mut self.stage).ok()?;
+        self.reader.rows(&target, &mut self.stage).ok()?;
+        if self.reader.at_end() {
+            return Some(false);
         }
+        self.head = self.reader.head().ok()?;
+        Some(true)
+    }
+
+    pub(super) fn finish(self) -> Vec<Batch> {
+        self.stage.finish()
     }
 }
 
@@ -64,6 +107,14 @@ struct Head {
     table: TableName,
     using: Option<UsingText>,
     columns: Option<Vec<ColumnName>>,
+}
+
+impl Head {
+    /// Appends the tables that it names.
+    fn into_tables(self, tables: &mut Vec<TableName>) {
+        tables.push(self.table);
+        tables.extend(self.using.map(|using| using.stable));
+    }
 }
 
 struct UsingText {
@@ -86,15 +137,18 @@ enum Read<'a> {
     },
 }
 
+#[derive(Clone)]
 struct Reader<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
+    /// A byte up to which characters were counted, and how many there were.
+    counted: (usize, usize),
 }
 
 impl<'a> Reader<'a> {
     fn new(text: &'a str) -> Self {
-        Self { text, bytes: text.as_bytes(), at: 0 }
+        Self { text, bytes: text.as_bytes(), at: 0, counted: (0, 0) }
     }
 
     // ---- Shapes ----
@@ -149,12 +203,15 @@ impl<'a> Reader<'a> {
         self.blank()
     }
 
-    /// Characters before byte `at`, and one.
-    fn position(&self, at: usize) -> u32 {
-        scan::characters(&self.bytes[..at]) as u32 + 1
+    /// Characters before byte `at`, and one. Counts from the place of the last call if that lies before: a statement
+    /// may name thousands of tables.
+    fn position(&mut self, at: usize) -> u32 {
+        let (from, before) = if self.counted.0 <= at { self.counted } else { (0, 0) };
+        self.counted = (at, before + scan::characters(&self.bytes[from..at]));
+        self.counted.1 as u32 + 1
     }
 
-    fn fail<T>(&self, error: Error, at: usize) -> Step<T> {
+    fn fail<T>(&mut self, error: Error, at: usize) -> Step<T> {
         // An error that has a place keeps it.
         let placed = error.fields().position.is_some();
         Err(Stop::Failed(if placed { error } else { error.at(self.position(at)) }))
@@ -256,6 +313,27 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Past the rows `(…)(…),(…)`, up to the next head or the end.
+    fn skip_rows(&mut self) -> Step<()> {
+        loop {
+            self.skip_group()?;
+            if !self.row_follows()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Past what separates rows; whether another one is to come.
+    fn row_follows(&mut self) -> Step<bool> {
+        self.blank()?;
+        if self.peek() == Some(b',') {
+            self.at += 1;
+            self.blank()?;
+            return Ok(true);
+        }
+        Ok(self.peek() == Some(b'('))
+    }
+
     // ---- The statement ----
 
     /// `INSERT INTO`.
@@ -290,24 +368,24 @@ impl<'a> Reader<'a> {
         self.start()?;
         while !self.at_end() {
             let head = self.head()?;
-            let target = self.target(head, resolver, stage)?;
-            loop {
-                self.row(&target, stage)?;
-                self.blank()?;
-                if self.peek() == Some(b',') {
-                    self.at += 1;
-                    self.blank()?;
-                } else if self.peek() != Some(b'(') {
-                    break;
-                }
-            }
+            let target = self.target(&head, resolver, stage)?;
+            self.rows(&target, stage)?;
         }
         Ok(())
     }
 
-    fn target(&mut self, head: Head, resolver: &dyn Resolver, stage: &mut Stage) -> Step<Target> {
+    fn rows(&mut self, target: &Target, stage: &mut Stage) -> Step<()> {
+        loop {
+            self.row(target, stage)?;
+            if !self.row_follows()? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn target(&mut self, head: &Head, resolver: &dyn Resolver, stage: &mut Stage) -> Step<Target> {
         let columns = head.columns.as_deref();
-        let target = match head.using {
+        let target = match &head.using {
             None => {
                 let resolved = tags::known(resolver, &head.table).map_err(Stop::Failed)?;
                 if let Table::Relation(relation) = &resolved.table
@@ -372,26 +450,14 @@ impl<'a> Reader<'a> {
         let opens = self.at;
         self.byte(b'(')?;
         stage.begin_row(target);
-        let precision = stage.precision(target);
-        let reading = stage.reading;
         let mut count = 0;
         loop {
             self.blank()?;
-            let at = self.at;
-            let read = self.literal()?;
-            let Some(slot) = target.slots.get(count).copied() else {
-                return self.fail(super::too_many_values(), at);
-            };
-            let data_type = stage.data_type(target, slot);
-            let literal = self.value(&read, data_type, precision, &reading)?;
-            if slot == Slot::TableName && !matches!(literal, Literal::Text(_) | Literal::Null) {
-                return Err(Stop::NotRecognised);
-            }
-            if let Err(error) = stage.put(target, slot, literal) {
-                return self.fail(error, at);
+            let slot = target.slots.get(count).copied();
+            if !slot.is_some_and(|slot| self.plain(target, slot, stage)) {
+                self.any(target, slot, stage)?;
             }
             count += 1;
-            self.blank()?;
             if self.peek() == Some(b',') {
                 self.at += 1;
                 continue;
@@ -409,6 +475,35 @@ impl<'a> Reader<'a> {
         match stage.end_row(target) {
             Ok(()) => Ok(()),
             Err(error) => self.fail(error, opens),
+        }
+    }
+
+    /// Takes the value at this place if it needs no second look, up to the comma or parenthesis behind it: a short
+    /// number, or the time of the row before. Most values are such.
+    fn plain(&mut self, target: &Target, slot: Slot, stage: &mut Stage) -> bool {
+        let rest = &self.bytes[self.at..];
+        let taken = match rest.first() {
+            Some(b'0'..=b'9' | b'-') => stage.put_number(target, slot, rest, [b',', b')']),
+            Some(b'\'') if slot == Slot::Key => stage.put_same_time(target, rest),
+            _ => None,
+        };
+        self.at += taken.unwrap_or(0);
+        taken.is_some()
+    }
+
+    /// Takes any value.
+    fn any(&mut self, target: &Target, slot: Option<Slot>, stage: &mut Stage) -> Step<()> {
+        let at = self.at;
+        let read = self.literal()?;
+        let Some(slot) = slot else { return self.fail(super::too_many_values(), at) };
+        let (data_type, precision) = (stage.data_type(target, slot), stage.precision(target));
+        let literal = self.value(&read, data_type, precision, &stage.reading)?;
+        if slot == Slot::TableName && !matches!(literal, Literal::Text(_) | Literal::Null) {
+            return Err(Stop::NotRecognised);
+        }
+        match stage.put(target, slot, literal) {
+            Ok(()) => Ok(()),
+            Err(error) => self.fail(error, at),
         }
     }
 

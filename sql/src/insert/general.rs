@@ -159,7 +159,7 @@ impl Rows<'_, '_> {
     fn evaluated(&mut self, expr: &Expr, slot: Slot) -> Result<()> {
         let column = match self.stage.column(self.target, slot) {
             Some(column) => column.clone(),
-            None => Column::new(ColumnId(0), "tbname", DataType::Text),
+            None => super::tbname(),
         };
         let value = (self.evaluate)(expr, &column)?;
         cell(&value, |literal| self.stage.put(self.target, slot, literal))
@@ -189,7 +189,7 @@ pub(super) fn constant_defaults(stage: &Stage, target: &Target) -> Result<Vec<(S
 }
 
 /// Hands an evaluated value on as a literal.
-fn cell<T>(cell: &Cell, take: impl FnOnce(Literal<'_>) -> Result<T>) -> Result<T> {
+pub(super) fn cell<T>(cell: &Cell, take: impl FnOnce(Literal<'_>) -> Result<T>) -> Result<T> {
     match cell {
         Cell::Null => take(Literal::Null),
         Cell::Absent => take(Literal::Absent),

@@ -2,19 +2,21 @@
 //!
 //! The fast way has two steps: [`scan_tables`] names the tables, which the session resolves; [`read`] makes rows. What
 //! [`read`] does not recognise goes through [`crate::parser::parse_insert`] and [`from_ast`]. Both ways end in the same
-//! stage, so that they agree on rows, errors and positions.
+//! stage, so that they agree on rows, errors and positions. [`Straight`] is the fast way in one pass, for statements in
+//! which nothing is wrong.
 
 mod fast;
 mod general;
 pub(crate) mod stage;
 mod tags;
+pub(crate) mod template;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use model::schema::{Column, Table};
 use model::types::Value;
 use model::write::RowBatch;
-use model::{DatabaseId, Error, Precision, Result, TimeRange};
+use model::{ColumnId, DataType, DatabaseId, Error, Precision, Result, TimeRange};
 use sqlparser::ast;
 
 use crate::literal::Reading;
@@ -66,6 +68,47 @@ pub enum Cell {
 /// Evaluates an expression that is no literal, for this column or tag.
 pub type Evaluate<'a> = dyn FnMut(&ast::Expr, &Column) -> Result<Cell> + 'a;
 
+/// An INSERT … VALUES that is read in one pass, a part at a time because only its session can look tables up.
+pub struct Straight<'a>(fast::Straight<'a>);
+
+impl<'a> Straight<'a> {
+    /// Begins to read `text`. None: go the other way, here and below. It may be right nevertheless.
+    #[must_use]
+    pub fn begin(text: &'a str, reading: &Reading) -> Option<Self> {
+        fast::Straight::begin(text, reading).map(Self)
+    }
+
+    /// The tables that the next rows need.
+    #[must_use]
+    pub fn tables(&self) -> Vec<TableName> {
+        self.0.tables()
+    }
+
+    /// The tables that all rows to come need: as many as the statement has parts, found by passing over the rows.
+    #[must_use]
+    pub fn all_tables(&self) -> Option<Vec<TableName>> {
+        self.0.all_tables()
+    }
+
+    /// Takes the rows of one table; whether there are others behind them.
+    #[must_use]
+    pub fn rows(&mut self, resolver: &dyn Resolver) -> Option<bool> {
+        self.0.rows(resolver)
+    }
+
+    /// The rows, after the last table's.
+    #[must_use]
+    pub fn finish(self) -> Vec<Batch> {
+        self.0.finish()
+    }
+}
+
+/// Whether `text` begins as an INSERT … VALUES that the fast way may take.
+#[must_use]
+pub(crate) fn is_insert(text: &str) -> bool {
+    fast::is_insert(text)
+}
+
 /// The tables that an INSERT … VALUES names, super tables of USING too; None if the fast path does not take it.
 #[must_use]
 pub fn scan_tables(text: &str) -> Option<Vec<TableName>> {
@@ -105,6 +148,11 @@ pub(crate) fn constant_defaults(
     target: &stage::Target,
 ) -> Result<Vec<(stage::Slot, model::Value)>> {
     general::constant_defaults(stage, target)
+}
+
+/// What stands for the name of a child table where a column is asked for.
+fn tbname() -> Column {
+    Column::new(ColumnId(0), "tbname", DataType::Text)
 }
 
 fn too_many_values() -> Error {

@@ -4,9 +4,10 @@
 //! A [`Target`] says what the values of a row are; [`Stage::begin_row`], [`Stage::put`] for each value and
 //! [`Stage::end_row`] take the row in. A refused row makes the whole stage useless: the statement fails.
 
-use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use model::quick::QuickState;
 use model::schema::{Column, Relation, RelationKind, Table};
 use model::write::{Keys, RowBatch, TableRef, WriteColumn};
 use model::{ColumnId, DataType, DatabaseId, Precision, Result, TimeRange, Value, error};
@@ -59,7 +60,7 @@ struct Rows {
     precision: Precision,
     keep: TimeRange,
     tables: Vec<TableRef>,
-    by_name: HashMap<String, u32>,
+    by_name: Names,
     ordinals: Vec<u32>,
     keys: Vec<i64>,
     rows: usize,
@@ -75,11 +76,62 @@ struct Rows {
 }
 
 /// What a row says of its table.
+#[derive(Clone, Copy)]
 enum RowName {
     Missing,
     /// One that has rows already.
     Known(u32),
-    New(String),
+    /// One that this row is the first of.
+    New(u32),
+}
+
+/// Tables by name: places in [`Rows::tables`], which has the names themselves. A map would want each name a second time.
+#[derive(Default)]
+struct Names {
+    /// Ordinal + 1, or 0; as many as a power of two, at least half of them 0.
+    slots: Vec<u32>,
+    /// The hash of each table.
+    hashes: Vec<u32>,
+    state: QuickState,
+}
+
+impl Names {
+    fn hash(&self, name: &str) -> u32 {
+        (self.state.hash_one(name) >> 32) as u32
+    }
+
+    /// The first table with this hash for which `is` says so.
+    fn find(&self, hash: u32, is: impl Fn(u32) -> bool) -> Option<u32> {
+        let mask = self.slots.len().checked_sub(1)?;
+        let mut at = hash as usize & mask;
+        loop {
+            let ordinal = self.slots[at].checked_sub(1)?;
+            if self.hashes[ordinal as usize] == hash && is(ordinal) {
+                return Some(ordinal);
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    /// Adds the next table.
+    fn push(&mut self, hash: u32) {
+        self.hashes.push(hash);
+        if self.hashes.len() * 2 > self.slots.len() {
+            self.slots = vec![0; (self.hashes.len() * 4).next_power_of_two()];
+            (0..self.hashes.len()).for_each(|ordinal| self.place(ordinal));
+        } else {
+            self.place(self.hashes.len() - 1);
+        }
+    }
+
+    fn place(&mut self, ordinal: usize) {
+        let mask = self.slots.len() - 1;
+        let mut at = self.hashes[ordinal] as usize & mask;
+        while self.slots[at] != 0 {
+            at = (at + 1) & mask;
+        }
+        self.slots[at] = ordinal as u32 + 1;
+    }
 }
 
 impl Rows {
@@ -91,7 +143,7 @@ impl Rows {
             precision,
             keep: resolved.keep,
             tables: Vec::new(),
-            by_name: HashMap::new(),
+            by_name: Names::default(),
             ordinals: Vec::new(),
             keys: Vec::new(),
             rows: 0,
@@ -104,19 +156,31 @@ impl Rows {
         }
     }
 
-    /// The table of this name, if it has rows already.
-    fn known(&self, name: &str) -> Option<u32> {
+    /// The table of this name, and whether it is new.
+    fn named(&mut self, name: &str) -> (u32, bool) {
         let next = if self.last_table as usize + 1 < self.tables.len() { self.last_table + 1 } else { 0 };
-        let is = |ordinal: &u32| self.tables.get(*ordinal as usize).is_some_and(|table| table.name == name);
-        [next, self.last_table].into_iter().find(is).or_else(|| self.by_name.get(name).copied())
+        let is = |ordinal: u32| self.tables.get(ordinal as usize).is_some_and(|table| table.name == name);
+        if let Some(ordinal) = [next, self.last_table].into_iter().find(|ordinal| is(*ordinal)) {
+            return (ordinal, false);
+        }
+        let hash = self.by_name.hash(name);
+        if let Some(ordinal) = self.by_name.find(hash, is) {
+            return (ordinal, false);
+        }
+        self.by_name.push(hash);
+        self.tables.push(TableRef { name: name.to_owned(), create: None });
+        (self.tables.len() as u32 - 1, true)
     }
 
     /// The tick of a key.
     fn tick(&mut self, literal: Literal<'_>, reading: &Reading) -> Result<Option<i64>> {
         match literal {
             Literal::Text(text) if !text.is_empty() && text == self.last_time.0 => return Ok(Some(self.last_time.1)),
-            _ => self.key.append(literal, reading)?,
+            Literal::Binary(bytes) => return crate::literal::binary_timestamp(bytes, self.precision).map(Some),
+            _ => {}
         }
+        self.key.clear();
+        self.key.append(literal, reading)?;
         let tick = self.key.integer(0);
         if let (Literal::Text(text), Some(tick)) = (literal, tick) {
             text.clone_into(&mut self.last_time.0);
@@ -125,18 +189,13 @@ impl Rows {
         Ok(tick)
     }
 
-    fn table(&mut self, name: &str, create: impl FnOnce() -> Option<Vec<(ColumnId, Value)>>) -> u32 {
-        if let Some(ordinal) = self.by_name.get(name) {
-            let table = &mut self.tables[*ordinal as usize];
-            if table.create.is_none() {
-                table.create = create();
-            }
-            return *ordinal;
-        }
-        let ordinal = self.tables.len() as u32;
-        self.by_name.insert(name.to_owned(), ordinal);
-        self.tables.push(TableRef { name: name.to_owned(), create: create() });
-        ordinal
+    /// The builder of a column that is given a value in the row being read.
+    fn builder(&mut self, index: usize) -> &mut ColumnBuilder {
+        let row = self.rows;
+        let (data_type, precision) = (self.relation.columns[index].data_type, self.precision);
+        let builder = self.columns[index].get_or_insert_with(|| ColumnBuilder::new(data_type, precision));
+        builder.absent_to(row);
+        builder
     }
 
     /// The tags of the row being read that are not null; None if it has none at all.
@@ -179,7 +238,14 @@ impl Stage {
             self.relations.len() - 1
         });
         let rows = &mut self.relations[at];
-        let ordinal = name.map(|name| rows.table(&name, || child.map(|(_, tags)| tags)));
+        let ordinal = name.map(|name| {
+            let ordinal = rows.named(&name).0;
+            let table = &mut rows.tables[ordinal as usize];
+            if table.create.is_none() {
+                table.create = child.map(|(_, tags)| tags);
+            }
+            ordinal
+        });
         let given = |index: usize, column: &Column| {
             slots.contains(&Slot::Column(index)) || (column.id == ColumnId::KEY && slots.contains(&Slot::Key))
         };
@@ -221,11 +287,42 @@ impl Stage {
     /// Starts a row.
     pub(crate) fn begin_row(&mut self, target: &Target) {
         let rows = &mut self.relations[target.relation];
-        rows.key.clear();
         rows.name = RowName::Missing;
         if target.table.is_none() {
             rows.tags.iter_mut().for_each(ColumnBuilder::clear);
         }
+    }
+
+    /// Takes a number that stands at the start of `text` and needs no second look, for a column of numbers or a key in
+    /// ticks. One of `ends` must follow it. Gives its length; None if nothing was taken.
+    pub(crate) fn put_number(&mut self, target: &Target, slot: Slot, text: &[u8], ends: [u8; 2]) -> Option<usize> {
+        let rows = &mut self.relations[target.relation];
+        match slot {
+            Slot::Column(index) => rows.builder(index).push_number(text, ends),
+            Slot::Key => {
+                let (tick, length) = crate::literal::leading_integer(text)?;
+                let ended = text.get(length).is_some_and(|byte| ends.contains(byte));
+                if !ended || check_key(tick, rows.precision, rows.keep).is_err() {
+                    return None;
+                }
+                rows.keys.push(tick);
+                Some(length)
+            }
+            Slot::Tag(_) | Slot::TableName => None,
+        }
+    }
+
+    /// Takes a key at the start of `text` if it is the string literal that the key of the row before was. Gives its
+    /// length with its quotes.
+    pub(crate) fn put_same_time(&mut self, target: &Target, text: &[u8]) -> Option<usize> {
+        let rows = &mut self.relations[target.relation];
+        let (last, tick) = &rows.last_time;
+        let behind = text.strip_prefix(b"'")?.strip_prefix(last.as_bytes())?;
+        if last.is_empty() || !matches!(behind, [b'\'', b',' | b')', ..]) {
+            return None;
+        }
+        rows.keys.push(*tick);
+        Some(last.len() + 2)
     }
 
     /// Takes one value of the row.
@@ -235,9 +332,8 @@ impl Stage {
     /// As [`ColumnBuilder::append`]; 23502 for NULL where there must be none; 22008 for a key outside KEEP.
     pub(crate) fn put(&mut self, target: &Target, slot: Slot, literal: Literal<'_>) -> Result<()> {
         let rows = &mut self.relations[target.relation];
-        let row = rows.rows;
         let null = matches!(literal, Literal::Null | Literal::Value(Value::Null));
-        let absent = literal == Literal::Absent;
+        let absent = matches!(literal, Literal::Absent);
         match slot {
             Slot::Key => {
                 if null || absent {
@@ -254,15 +350,14 @@ impl Stage {
                 if (null || absent) && !column.nullable {
                     return Err(null_value(&column.name, &rows.relation.name));
                 }
-                let (data_type, precision) = (column.data_type, rows.precision);
-                let builder = rows.columns[index].get_or_insert_with(|| ColumnBuilder::new(data_type, precision));
-                builder.absent_to(row);
-                builder.append(literal, &self.reading)?;
+                rows.builder(index).append(literal, &self.reading)?;
             }
             Slot::Tag(index) => rows.tags[index].append(literal, &self.reading)?,
             Slot::TableName => {
-                let name = table_name(literal)?;
-                rows.name = rows.known(name).map_or_else(|| RowName::New(name.to_owned()), RowName::Known);
+                rows.name = match rows.named(table_name(literal)?) {
+                    (ordinal, true) => RowName::New(ordinal),
+                    (ordinal, false) => RowName::Known(ordinal),
+                };
             }
         }
         Ok(())
@@ -278,11 +373,11 @@ impl Stage {
         if let Some(column) = &target.missing {
             return Err(null_value(column, &rows.relation.name));
         }
-        let ordinal = match (target.table, std::mem::replace(&mut rows.name, RowName::Missing)) {
+        let ordinal = match (target.table, rows.name) {
             (Some(ordinal), _) | (None, RowName::Known(ordinal)) => ordinal,
-            (None, RowName::New(name)) => {
-                let tags = rows.row_tags();
-                rows.table(&name, || tags)
+            (None, RowName::New(ordinal)) => {
+                rows.tables[ordinal as usize].create = rows.row_tags();
+                ordinal
             }
             (None, RowName::Missing) => return Err(null_value("tbname", &rows.relation.name)),
         };
@@ -389,7 +484,7 @@ fn table_name(literal: Literal<'_>) -> Result<&str> {
         Literal::Null | Literal::Absent => return Err(null_value("tbname", "tbname")),
         _ => return Err(error!(DatatypeMismatch, "tbname takes a string")),
     };
-    if name.is_empty() || name.len() > TABLE_NAME_BYTES_MAX || name.contains(['.', '\0']) {
+    if name.is_empty() || name.len() > TABLE_NAME_BYTES_MAX || name.bytes().any(|byte| matches!(byte, b'.' | 0)) {
         return Err(error!(InvalidName, "\"{name}\" cannot be the name of a table")
             .with_hint(format!("a name has 1 to {TABLE_NAME_BYTES_MAX} bytes and no dot")));
     }

@@ -38,10 +38,7 @@ pub(super) fn read(bytes: &[u8], data_type: DataType, precision: Precision) -> R
             }
             _ => return Err(bad()),
         }),
-        DataType::Timestamp => {
-            let micros = i64::from_be_bytes(array(bytes).ok_or_else(bad)?);
-            Value::Int(ticks(micros, precision)?)
-        }
+        DataType::Timestamp => Value::Int(timestamp(bytes, precision)?),
         DataType::Date => {
             let days = i32::from_be_bytes(array(bytes).ok_or_else(bad)?);
             if matches!(days, i32::MIN | i32::MAX) {
@@ -61,6 +58,21 @@ pub(super) fn read(bytes: &[u8], data_type: DataType, precision: Precision) -> R
             _ => return Err(bad()),
         }),
     })
+}
+
+/// Reads a time as ticks.
+///
+/// # Errors
+///
+/// As [`read`].
+pub(crate) fn timestamp(bytes: &[u8], precision: Precision) -> Result<i64> {
+    match array(bytes) {
+        Some(micros) => ticks(i64::from_be_bytes(micros), precision),
+        None => {
+            let name = pg_name(DataType::Timestamp);
+            Err(error!(InvalidBinaryRepresentation, "incorrect binary data format for type {name}"))
+        }
+    }
 }
 
 fn array<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {

@@ -162,6 +162,47 @@ impl ColumnBuilder {
         Ok(())
     }
 
+    /// Takes the number at the start of `text`, for a column of numbers, if it needs no second look and one of `ends`
+    /// follows it. Gives its length; None if nothing was taken.
+    pub(crate) fn push_number(&mut self, text: &[u8], ends: [u8; 2]) -> Option<usize> {
+        let ended = |length: usize| text.get(length).is_some_and(|byte| ends.contains(byte));
+        let length = match &mut self.store {
+            Store::F64(v) => {
+                let (value, length) = fast_float2::parse_partial::<f64, _>(text).ok()?;
+                v.push(Some(value).filter(|value| value.is_finite() && ended(length))?);
+                length
+            }
+            Store::F32(v) => {
+                let (value, length) = fast_float2::parse_partial::<f32, _>(text).ok()?;
+                v.push(Some(value).filter(|value| value.is_finite() && ended(length))?);
+                length
+            }
+            _ => {
+                let (value, length) = leading_integer(text).filter(|(_, length)| ended(*length))?;
+                self.push_if_fits(value)?;
+                length
+            }
+        };
+        self.pushed();
+        Some(length)
+    }
+
+    /// Pushes a value of a number's column; None if it is none, or the value is out of its range.
+    fn push_if_fits(&mut self, value: i64) -> Option<()> {
+        match (&mut self.store, self.data_type) {
+            (Store::I64(v), DataType::BigInt) => v.push(value),
+            (Store::I32(v), DataType::Int) => v.push(i32::try_from(value).ok()?),
+            (Store::I16(v), _) => v.push(i16::try_from(value).ok()?),
+            (Store::I8(v), _) => v.push(i8::try_from(value).ok()?),
+            (Store::U64(v), _) => v.push(u64::try_from(value).ok()?),
+            (Store::U32(v), _) => v.push(u32::try_from(value).ok()?),
+            (Store::U16(v), _) => v.push(u16::try_from(value).ok()?),
+            (Store::U8(v), _) => v.push(u8::try_from(value).ok()?),
+            _ => return None,
+        }
+        Some(())
+    }
+
     /// Leaves the column as it was in every row up to `row`.
     pub fn absent_to(&mut self, row: usize) {
         while self.rows < row {
@@ -551,24 +592,22 @@ impl ColumnBuilder {
     }
 }
 
+/// The whole number at the start of `text` and its length, if it has so few digits that it cannot overflow.
+pub(crate) fn leading_integer(text: &[u8]) -> Option<(i64, usize)> {
+    let start = usize::from(text.first() == Some(&b'-'));
+    let (mut value, mut at) = (0_i64, start);
+    while let Some(digit) = text.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit <= 9) {
+        value = value.wrapping_mul(10).wrapping_add(i64::from(digit));
+        at += 1;
+    }
+    let digits = at - start;
+    (1..=18).contains(&digits).then(|| (if start > 0 { -value } else { value }, at))
+}
+
 /// A whole number of so few digits that it cannot overflow; None for any other text.
 fn short_integer(text: &str) -> Option<i64> {
-    let (negative, digits) = match text.as_bytes() {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    if digits.is_empty() || digits.len() > 18 {
-        return None;
-    }
-    let mut value = 0;
-    for digit in digits {
-        let digit = digit.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        value = value * 10 + i64::from(digit);
-    }
-    Some(if negative { -value } else { value })
+    let (value, length) = leading_integer(text.as_bytes())?;
+    (length == text.len()).then_some(value)
 }
 
 /// The text of a number that a string column takes, as PostgreSQL prints it; None for one with an exponent.

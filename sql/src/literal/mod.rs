@@ -12,7 +12,9 @@ use model::{DataType, Precision, Result, Value};
 
 use crate::pgvalue::TimeZone;
 
+pub(crate) use binary::timestamp as binary_timestamp;
 pub use builder::ColumnBuilder;
+pub(crate) use builder::leading_integer;
 pub(crate) use time::{now, today};
 
 /// What reading a value depends on besides its type.

@@ -59,6 +59,27 @@ pub fn parse(sql: &str, options: &ParserOptions) -> Result<Vec<Parsed>> {
     Ok(parsed)
 }
 
+/// As [`parse`], for a message that runs at once and without parameters: one INSERT … VALUES is not looked through, but
+/// comes back as [`Statement::InsertUnread`] with the whole message, which is moved out of `sql`.
+///
+/// # Errors
+///
+/// As [`parse`]; those of an unread INSERT show when it runs.
+pub fn parse_to_run(sql: &mut String, options: &ParserOptions) -> Result<Vec<Parsed>> {
+    // A semicolon may end the statement, a dollar may be a parameter or a quote.
+    let alone = || memchr::memchr2(b';', b'$', without_end(sql).as_bytes()).is_none();
+    if sql.len() <= MESSAGE_BYTES_MAX && crate::insert::is_insert(sql) && alone() {
+        return Ok(vec![Parsed { statement: Statement::InsertUnread, text: std::mem::take(sql), offset: 0 }]);
+    }
+    parse(sql, options)
+}
+
+/// A message without the semicolon at its end and white space around that.
+pub(crate) fn without_end(sql: &str) -> &str {
+    let text = sql.trim_end();
+    text.strip_suffix(';').map_or(text, str::trim_end)
+}
+
 /// Parses one INSERT by the general grammar: what [`crate::insert::read`] did not recognise.
 ///
 /// # Errors

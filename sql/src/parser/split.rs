@@ -34,6 +34,9 @@ pub(crate) fn split(sql: &str) -> Vec<Piece<'_>> {
 /// The index of the semicolon that ends the statement at `at`, or the end. A shape without end runs to the end.
 fn statement_end(bytes: &[u8], mut at: usize) -> usize {
     let whole = bytes.len();
+    if memchr::memchr(b';', &bytes[at..]).is_none() {
+        return whole;
+    }
     while at < whole {
         at = match bytes[at] {
             b';' => return at,

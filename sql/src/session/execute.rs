@@ -10,6 +10,7 @@ use sqlparser::ast;
 use super::insert::{Bound, column_type};
 use super::{Outcome, OutputColumn, Parameter, Prepared, Rows, Session};
 use crate::copy::CopyIn;
+use crate::insert::template::Template;
 use crate::pgtype::PgType;
 use crate::plan::{ExplainOptions, Planned};
 use crate::statement::{Copy, Insert, InsertSource, Other, Parsed, Statement};
@@ -25,7 +26,11 @@ impl Session {
         self.begin_statement(&parsed);
         let (parameters, columns) =
             self.described(&parsed, types).await.map_err(|error| shift(error, parsed.offset))?;
-        Ok(Prepared { parsed, parameters, columns })
+        let insert = match &parsed.statement {
+            Statement::Insert(insert) => Template::of(insert).map(Arc::new),
+            _ => None,
+        };
+        Ok(Prepared { parsed, parameters, columns, insert })
     }
 
     async fn described(
@@ -48,11 +53,6 @@ impl Session {
             }
             Statement::Declare { query, .. } => Ok((self.plan(query, &given).await?.parameters, None)),
             Statement::Insert(insert) => Ok((self.insert_parameters(insert, &given).await?, None)),
-            Statement::InsertValues if parsed.text.contains('$') => {
-                // A dollar may be a parameter: only the general parser knows.
-                let insert = crate::parser::parse_insert(&parsed.text, &self.parser_options())?;
-                Ok((self.insert_parameters(&insert, &given).await?, None))
-            }
             Statement::Fetch { cursor, only_move: false, .. } => {
                 Ok((Vec::new(), self.cursor(cursor).map(|(columns, _)| columns)))
             }
@@ -105,6 +105,12 @@ impl Session {
 
     async fn run(&mut self, prepared: &Prepared, parameters: Vec<Parameter>) -> Result<Outcome> {
         let bound = Bound { values: &parameters, types: &prepared.parameters };
+        if let Some(template) = &prepared.insert
+            && let Some(tag) = self.insert_template(template, &bound).await?
+        {
+            return Ok(Outcome::Command(tag));
+        }
+        self.settle().await?;
         let statement = prepared.parsed.statement.clone();
         let text = &prepared.parsed.text;
         let command = match statement {
@@ -117,11 +123,8 @@ impl Session {
                 let options = ExplainOptions { analyze, verbose, json };
                 return self.explain(*statement, options, &bound).await.map(Outcome::Rows);
             }
-            Statement::InsertValues if prepared.parameters.is_empty() => self.insert_text(text).await?,
-            Statement::InsertValues => {
-                let insert = crate::parser::parse_insert(text, &self.parser_options())?;
-                self.insert(insert, &bound).await?
-            }
+            Statement::InsertValues => self.insert_text(text).await?,
+            Statement::InsertUnread => self.insert_unread(text).await?,
             Statement::Insert(insert) => self.insert(*insert, &bound).await?,
             Statement::Delete { table, condition } => {
                 let condition = self.with_parameters(condition, &bound)?;
@@ -453,7 +456,7 @@ fn stated(given: &[Option<PgType>]) -> Vec<PgType> {
 }
 
 /// Adds a statement's own place in the message to an error's position.
-fn shift(error: model::Error, offset: u32) -> model::Error {
+pub(super) fn shift(error: model::Error, offset: u32) -> model::Error {
     match error.fields().position {
         Some(position) if offset > 0 => error.clone().at(position + offset),
         _ => error,

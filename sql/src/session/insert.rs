@@ -8,23 +8,41 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::ScalarValue;
 use futures::TryStreamExt;
+use model::quick::QuickMap;
 use model::write::{Change, WriteBatch};
 use model::{DataType, Precision, Result, Value, error, fail};
 use sqlparser::ast::{self, Expr};
 
 use super::resolve::{self, Object};
 use super::{Parameter, Session};
-use crate::insert::{self, Batch, Cell, Resolved, Resolver};
+use crate::insert::template::{self, Given, Open, Template};
+use crate::insert::{self, Batch, Cell, Resolved, Resolver, Straight};
+use crate::literal::Literal;
 use crate::pgtype::PgType;
 use crate::pgvalue;
-use crate::statement::{Insert, InsertSource, TableName};
+use crate::statement::{Insert, InsertSource, Statement, TableName};
 
-/// The tables that an INSERT names, as the session resolved them.
-pub(super) struct Tables(HashMap<(Vec<String>, String), Resolved>);
+/// The tables that an INSERT names, as the session resolved them: by name, then by what stands in front of it.
+#[derive(Default)]
+pub(super) struct Tables(QuickMap<String, Vec<(Vec<String>, Resolved)>>);
+
+impl Tables {
+    fn put(&mut self, name: &TableName, resolved: Resolved) {
+        let same = match self.0.get_mut(&name.name) {
+            Some(same) => same,
+            None => self.0.entry(name.name.clone()).or_default(),
+        };
+        match same.iter_mut().find(|(qualifier, _)| *qualifier == name.qualifier) {
+            Some((_, known)) => *known = resolved,
+            None => same.push((name.qualifier.clone(), resolved)),
+        }
+    }
+}
 
 impl Resolver for Tables {
     fn resolve(&self, name: &TableName) -> Option<&Resolved> {
-        self.0.get(&(name.qualifier.clone(), name.name.clone()))
+        let same = self.0.get(&name.name)?;
+        same.iter().find(|(qualifier, _)| *qualifier == name.qualifier).map(|(_, resolved)| resolved)
     }
 }
 
@@ -35,8 +53,50 @@ pub(super) struct Bound<'a> {
 }
 
 impl Session {
+    /// INSERT of a message that nobody has looked through: see [`crate::parser::parse_to_run`]. What one pass does not
+    /// take is parsed as any other message, to say what is wrong with it or to run it the other way.
+    pub(super) async fn insert_unread(&mut self, text: &str) -> Result<String> {
+        if let Some(batches) = self.insert_straight(crate::parser::without_end(text)).await {
+            return self.write_rows(batches).await;
+        }
+        let parsed = self.parse_one(text)?;
+        let offset = parsed.offset;
+        let prepared = Box::pin(self.prepare(parsed, &[])).await?;
+        if !prepared.parameters.is_empty() {
+            return Err(model::Error::internal("an INSERT without a dollar has parameters"));
+        }
+        let inserted = match &prepared.parsed.statement {
+            Statement::InsertValues => self.insert_read(&prepared.parsed.text).await,
+            Statement::Insert(insert) => {
+                self.insert(Insert::clone(insert), &Bound { values: &[], types: &prepared.parameters }).await
+            }
+            other => Err(model::Error::internal(format!("an INSERT was parsed as {other:?}"))),
+        };
+        inserted.map_err(|error| super::execute::shift(error, offset))
+    }
+
     /// INSERT … VALUES that the fast path may take.
     pub(super) async fn insert_text(&mut self, text: &str) -> Result<String> {
+        match self.insert_straight(text).await {
+            Some(batches) => self.write_rows(batches).await,
+            None => self.insert_read(text).await,
+        }
+    }
+
+    /// The rows of an INSERT … VALUES, read in one pass; None for anything that is wrong or unusual.
+    async fn insert_straight(&self, text: &str) -> Option<Vec<Batch>> {
+        let mut straight = Straight::begin(text, &self.reading())?;
+        let mut tables = self.insert_tables(&straight.tables()).await.ok()?;
+        if straight.rows(&tables)? {
+            tables = self.insert_tables(&straight.all_tables()?).await.ok()?;
+            while straight.rows(&tables)? {}
+        }
+        let batches = straight.finish();
+        (!batches.iter().any(|batch| self.has_defaults(batch))).then_some(batches)
+    }
+
+    /// INSERT … VALUES that the fast path may take, with its errors.
+    async fn insert_read(&mut self, text: &str) -> Result<String> {
         if let Some(names) = insert::scan_tables(text) {
             let tables = self.insert_tables(&names).await?;
             let reading = self.reading();
@@ -47,7 +107,60 @@ impl Session {
             }
         }
         let general = crate::parser::parse_insert(text, &self.parser_options())?;
+        self.text = Arc::from(text);
         self.insert(general, &Bound { values: &[], types: &[] }).await
+    }
+
+    /// INSERT of parameters and literals. In a transaction its rows wait with those of other executions for
+    /// [`Session::settle`]. None: it is for the general way.
+    pub(super) async fn insert_template(
+        &mut self,
+        template: &Arc<Template>,
+        bound: &Bound<'_>,
+    ) -> Result<Option<String>> {
+        let catalog = self.engine.plane.catalog();
+        if !self.open.as_ref().is_some_and(|open| open.is_of(&catalog)) {
+            self.settle().await?;
+        }
+        let known = self.open.as_ref().and_then(|open| open.find(template));
+        let table = match known {
+            Some(_) => None,
+            None => self.insert_tables(std::slice::from_ref(&template.table)).await.ok(),
+        };
+        let reading = self.reading();
+        // It comes back once its rows are in: what fails leaves nothing behind.
+        let mut open = self.open.take().unwrap_or_else(|| Open::new(catalog, reading));
+        let resolved = table.as_ref().and_then(|tables| tables.resolve(&template.table));
+        let Some(at) = known.or_else(|| open.add(template, resolved?)) else {
+            self.open = Some(open);
+            return Ok(None);
+        };
+        let mut settings = None;
+        open.put(at, &mut |n, column| {
+            bound.given(n, column, || settings.get_or_insert_with(|| Arc::new(self.value_settings())).clone())
+        })?;
+        if self.transaction.holds() {
+            let large = open.is_large();
+            self.open = Some(open);
+            if large {
+                self.settle().await?;
+            }
+        } else {
+            self.write_batches(open.finish()).await?;
+        }
+        Ok(Some(format!("INSERT 0 {}", template.rows())))
+    }
+
+    /// Hands the rows of [`Session::insert_template`] on to the transaction: before anything else of it happens.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::write`].
+    pub(super) async fn settle(&mut self) -> Result<()> {
+        match self.open.take() {
+            Some(open) => self.write_batches(open.finish()).await,
+            None => Ok(()),
+        }
     }
 
     /// INSERT that the general parser read.
@@ -82,16 +195,16 @@ impl Session {
     /// Resolves the tables that an INSERT names. One that is nothing is left out: it may be created by USING.
     pub(super) async fn insert_tables(&self, names: &[TableName]) -> Result<Tables> {
         let found = resolve::tables(self.plane(), &self.database, names).await?;
-        let mut tables = HashMap::with_capacity(names.len());
+        let mut tables = Tables::default();
         for (name, found) in names.iter().zip(found) {
             let Some(found) = found else { continue };
             let Object::Table(table) = found.object else {
                 return Err(error!(WrongObjectType, "cannot insert into view \"{}\"", name.name).at(name.position));
             };
             let resolved = self.resolved(&found.database, table);
-            tables.insert((name.qualifier.clone(), name.name.clone()), resolved);
+            tables.put(name, resolved);
         }
-        Ok(Tables(tables))
+        Ok(tables)
     }
 
     /// A table with what its database asks of rows.
@@ -195,6 +308,26 @@ impl Session {
             None => ScalarValue::try_from(&pg_type.arrow()).map_err(model::Error::internal),
         });
         values.collect()
+    }
+}
+
+impl<'a> Bound<'a> {
+    /// The parameter at this place for this column, not copied if it came as the column wants it.
+    fn given(
+        &self,
+        at: usize,
+        column: &model::schema::Column,
+        settings: impl FnOnce() -> Arc<pgvalue::ValueSettings>,
+    ) -> Result<Given<'a>> {
+        let parameter = self.values.get(at);
+        match parameter.and_then(|parameter| Some((parameter.binary, parameter.value.as_ref()?))) {
+            Some((false, bytes)) => template::text(bytes),
+            Some((true, bytes)) if self.types.get(at) == Some(&column_type(column.data_type)) => {
+                Ok(Given::Literal(Literal::Binary(bytes)))
+            }
+            None if parameter.is_some() => Ok(Given::Literal(Literal::Null)),
+            _ => self.cell(at + 1, column, &settings()).map(Given::Cell),
+        }
     }
 }
 

@@ -99,6 +99,7 @@ impl Engine {
             database,
             settings,
             transaction: transaction::Transaction::default(),
+            open: None,
             cursors: HashMap::new(),
             prepared: HashMap::new(),
             notices: Vec::new(),
@@ -136,6 +137,8 @@ pub struct Session {
     /// The settings at the start of the transaction: ROLLBACK comes back to them.
     before: Arc<Settings>,
     transaction: transaction::Transaction,
+    /// Rows of the transaction that came by prepared INSERTs and are not held yet.
+    open: Option<crate::insert::template::Open>,
     cursors: HashMap<String, cursor::Cursor>,
     prepared: HashMap<String, Kept>,
     notices: Vec<Notice>,
@@ -162,6 +165,8 @@ pub struct Prepared {
     pub parameters: Vec<PgType>,
     /// The columns of its result, None if it gives no rows.
     pub columns: Option<Arc<[OutputColumn]>>,
+    /// An INSERT taken apart, so that it runs without its AST.
+    pub(crate) insert: Option<Arc<crate::insert::template::Template>>,
 }
 
 impl Session {
@@ -172,6 +177,20 @@ impl Session {
     /// `SyntaxError` and its like, with the position in the message.
     pub fn parse(&self, sql: &str) -> Result<Vec<Parsed>> {
         crate::parser::parse(sql, &self.parser_options())
+    }
+
+    /// Takes a message apart whose statements are to run now, without parameters: the simple protocol's. As
+    /// [`Session::parse`], but an INSERT alone in its message is not looked through before it runs; its text may be taken.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::parse`].
+    pub fn parse_to_run(&self, sql: &mut String) -> Result<Vec<Parsed>> {
+        // Where it would be refused before it is read, nobody would find its errors.
+        if self.status() == TransactionStatus::Failed || self.settings.now().is_read_only() {
+            return self.parse(sql);
+        }
+        crate::parser::parse_to_run(sql, &self.parser_options())
     }
 
     /// Where the session stands.

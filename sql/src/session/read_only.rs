@@ -11,7 +11,7 @@ pub(super) fn writes(statement: &Statement) -> Option<&'static str> {
     Some(match statement {
         Statement::Query(query) => return locks(query),
         Statement::Explain { analyze: true, statement, .. } => return writes(statement),
-        Statement::InsertValues | Statement::Insert(_) => "INSERT",
+        Statement::InsertUnread | Statement::InsertValues | Statement::Insert(_) => "INSERT",
         Statement::Delete { .. } => "DELETE",
         Statement::Update { .. } => "UPDATE",
         Statement::Copy(copy) if copy.from => "COPY FROM",

@@ -13,6 +13,8 @@ use crate::statement::{Other, Parsed, Statement, TransactionModes};
 impl Session {
     /// An error was sent to the client: a block fails, any other transaction is over and nothing of it is written.
     pub fn fail(&mut self) {
+        // Rows since the last savepoint, at most: one settles what came before it.
+        self.open = None;
         self.transaction.fail();
         if !self.transaction.is_block() {
             self.end_transaction(false);
@@ -43,13 +45,22 @@ impl Session {
         if self.transaction.is_block() {
             return Ok(());
         }
-        let committed = self.transaction.commit(&*self.engine.plane).await;
+        let committed = match self.settle().await {
+            Ok(()) => self.transaction.commit(&*self.engine.plane).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if committed.is_err() {
+            self.transaction.clear();
+        }
         self.end_transaction(committed.is_ok());
-        committed.map(|_| ())
+        committed
     }
 
     pub(super) fn begin_statement(&mut self, parsed: &Parsed) {
-        self.text = Arc::from(parsed.text.as_str());
+        // The text of an INSERT may be megabytes, and only the general grammar's way asks for it.
+        if !matches!(parsed.statement, Statement::InsertUnread | Statement::InsertValues) {
+            self.text = Arc::from(parsed.text.as_str());
+        }
         if !self.transaction.holds() {
             self.start_transaction();
         }
