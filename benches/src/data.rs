@@ -16,8 +16,8 @@ pub(crate) const START_MS: i64 = 1_451_606_400_000;
 pub(crate) const STEP_MS: i64 = 10_000;
 /// Milliseconds of an hour.
 pub(crate) const HOUR_MS: i64 = 3_600_000;
-/// Rows that are made, and then sent, at once.
-const STEP_ROWS: usize = 240_000;
+/// Most rows that are made, and then sent, at once.
+pub(crate) const STEP_ROWS: usize = 240_000;
 
 /// Who is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,10 +110,10 @@ pub(crate) trait Source {
     }
 }
 
-/// Times to make at once, so that a step has not too many rows and an hour is a number of steps.
-pub(crate) fn step_ticks(source: &dyn Source) -> usize {
+/// Times to make at once, so that a step has at most so many rows and an hour is a number of steps.
+pub(crate) fn step_ticks(source: &dyn Source, most: usize) -> usize {
     let rows: usize = source.tables().iter().map(|table| table.series.len()).sum();
-    (1..=360).rev().find(|ticks| 360 % ticks == 0 && ticks * rows <= STEP_ROWS).unwrap_or(1)
+    (1..=360).rev().find(|ticks| 360 % ticks == 0 && ticks * rows <= most).unwrap_or(1)
 }
 
 impl Rows {

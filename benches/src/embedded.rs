@@ -10,7 +10,7 @@ use std::process::Command;
 
 use crate::answers::Answer;
 use crate::arguments::Arguments;
-use crate::data::{Dialect, step_ticks, write_csv};
+use crate::data::{Dialect, STEP_ROWS, step_ticks, write_csv};
 use crate::queries::{Line, Run};
 use crate::report::{Report, count};
 use crate::suites::{Extent, Question};
@@ -67,7 +67,7 @@ pub(crate) fn duckdb_answers<'a>(
 fn export(data: &Path, arguments: &Arguments) -> std::io::Result<usize> {
     let mut out = BufWriter::new(std::fs::File::create(data)?);
     let mut source = arguments.shape.source(arguments.hosts);
-    let (step, mut rows) = (step_ticks(&*source), 0);
+    let (step, mut rows) = (step_ticks(&*source, STEP_ROWS), 0);
     for _ in 0..arguments.ticks() / step {
         for some in source.next(step) {
             rows += some.len();

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::answers::Answer;
 use crate::arguments::Arguments;
 use crate::cpu;
-use crate::data::{Dialect, HOUR_MS, START_MS, Source, line_protocol, step_ticks, time_text};
+use crate::data::{Dialect, HOUR_MS, START_MS, STEP_ROWS, Source, line_protocol, step_ticks, time_text};
 use crate::http::{Http, escape};
 use crate::load::Load;
 use crate::queries::{Line, Run};
@@ -157,7 +157,7 @@ impl Peer {
     /// All rows, in requests of some thousand lines. Making the lines is not counted.
     async fn load(&mut self, arguments: &Arguments) -> Load {
         let mut source = arguments.shape.source(arguments.hosts);
-        let (step, mut left, mut load) = (step_ticks(&*source), arguments.ticks(), Load::default());
+        let (step, mut left, mut load) = (step_ticks(&*source, STEP_ROWS), arguments.ticks(), Load::default());
         while left > 0 {
             let ticks = step.min(left);
             left -= ticks;

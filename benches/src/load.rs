@@ -11,7 +11,7 @@ use futures::future::join_all;
 use tokio_postgres::Client;
 
 use crate::cpu;
-use crate::data::{Batch, Form, Rows, Source, step_ticks};
+use crate::data::{Batch, Form, Rows, STEP_ROWS, Source, step_ticks};
 use crate::servers::Subject;
 use crate::wire::Wire;
 
@@ -65,7 +65,9 @@ impl<'a> Lane<'a> {
                 wires.push(Wire::connect(subject.port, subject.database()).await);
             }
         }
-        let step = step_ticks(&*source).min(ticks.max(1));
+        // Short turns, but a whole statement for each client.
+        let rows = (batch * subject.connections.len()).clamp(STEP_ROWS / 4, STEP_ROWS);
+        let step = step_ticks(&*source, rows).min(ticks.max(1));
         Self { subject, source, form, batch, ticks: step, left: ticks, wires, load: Load::default() }
     }
 

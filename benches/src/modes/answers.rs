@@ -15,7 +15,7 @@ use tokio_postgres::SimpleQueryMessage;
 
 use crate::answers::{Answer, is_ordered};
 use crate::arguments::Arguments;
-use crate::data::{Dialect, Form, HOUR_MS, Rows, START_MS, Source, Table, step_ticks, time_text};
+use crate::data::{Dialect, Form, HOUR_MS, Rows, START_MS, STEP_ROWS, Source, Table, step_ticks, time_text};
 use crate::embedded;
 use crate::load::deliver;
 use crate::report::Report;
@@ -223,7 +223,7 @@ fn script(arguments: &Arguments) -> Vec<Step> {
 }
 
 fn all_rows(source: &mut dyn Source, ticks: usize) -> Vec<Rows> {
-    let (step, mut left) = (step_ticks(source), ticks);
+    let (step, mut left) = (step_ticks(source, STEP_ROWS), ticks);
     let mut all: Vec<Rows> = Vec::new();
     let mut add = |some: Vec<Rows>| {
         for rows in some {
