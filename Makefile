@@ -43,14 +43,14 @@ bench-peers: bench-build ## The same next to DuckDB, ClickHouse, VictoriaMetrics
 	@scripts/bench-peers
 	target/release/bench suite --embedded --debian --report $(RESULTS) $(ARGS)
 	target/release/bench suite --shape iot --hosts 1000 --hours 6 --form csv,binary --debian --report $(RESULTS)
-	target/release/bench answers --embedded --hours 6 --report $(RESULTS)
-	target/release/bench answers --shape iot --hours 6 --report $(RESULTS)
+	target/release/bench answers --embedded --hours 6 --instances 3 --report $(RESULTS)
+	target/release/bench answers --shape iot --hours 6 --instances 3 --report $(RESULTS)
 
 bench-long: bench-build ## Every other mode at its full size, some hours; appends to benches/results.
-	target/release/bench ingest --report $(RESULTS)
+	target/release/bench ingest --hours 2 --report $(RESULTS)
 	target/release/bench disorder --hours 3 --form binary --report $(RESULTS)
 	target/release/bench cardinality --form binary --report $(RESULTS)
-	target/release/bench recovery --form insert,csv,binary --report $(RESULTS)
+	target/release/bench recovery --hours 6 --form csv,binary --report $(RESULTS)
 	target/release/bench flat --form binary --report $(RESULTS)
 	target/release/bench size --hours 3 --form binary --report $(RESULTS)
 	target/release/bench suite --hours 12 --form binary --no-peer --embedded --report $(RESULTS)

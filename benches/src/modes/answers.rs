@@ -6,6 +6,7 @@
 //! [`script`] makes what happens, [`run`] lets it happen everywhere.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -154,7 +155,7 @@ async fn check(state: &str, expected: &[Expected], subject: &Subject, table: &mu
             subject.run(&format!("SET {setting} = off")).await;
         }
         let off = set.iter().map(|setting| setting.as_str()).collect::<Vec<_>>().join(", ");
-        let before = differences.len();
+        let (before, start) = (differences.len(), Instant::now());
         for one in expected {
             // Twice, so that what is remembered from the first time is compared too.
             for turn in ["", ", asked again"] {
@@ -168,6 +169,7 @@ async fn check(state: &str, expected: &[Expected], subject: &Subject, table: &mu
             subject.run(&format!("RESET {setting}")).await;
         }
         let off = if off.is_empty() { "none".to_owned() } else { off };
+        println!("{state}, off: {off}: {:.1} s", start.elapsed().as_secs_f64());
         let answers = (expected.len() * 2).to_string();
         table.push(vec![state.to_owned(), off, answers, (differences.len() - before).to_string()]);
     }
