@@ -226,6 +226,14 @@ async fn explain_shows_rows_and_pushed_down_filters() {
     assert!(scan.contains("rows=2") && scan.contains("bytes_read="), "{scan}");
     assert!(scan.contains("where v in [Some(Float(1.0000000000000002)), None]"), "{scan}");
     let groups = leaf("avg(v)", "VgroupAggregateExec").await;
+    let mut context = f.context.clone();
+    context.pushdown.conditions = false;
+    let query = parse("SELECT v FROM meters WHERE v > 1").expect("the SQL is right");
+    let planned = f.planner.plan_query(&query, Arc::new(context), &[]).await.expect("it is right");
+    let (_, stream) = f.planner.explain(&planned, Vec::new(), Default::default()).await.expect("it runs");
+    let batches: Vec<_> = stream.try_collect().await.expect("it ends");
+    let lines = datafusion::arrow::util::pretty::pretty_format_batches(&batches).expect("printable").to_string();
+    assert!(lines.contains("FilterExec") && !lines.contains("where v"), "{lines}");
     assert!(groups.contains("series=1") && groups.contains("range=[1704067206000, ∞]"), "{groups}");
     assert!(groups.contains("states=[sum(v), count(v)]") && groups.contains("v in ["), "{groups}");
     assert!(groups.contains("rows=1"), "{groups}");

@@ -312,24 +312,18 @@ fn decode_packed(reader: &mut Reader<'_>, centred: bool, base: i64, values: &mut
     for _ in 0..patches {
         reader.varint()?;
     }
-    let mut offsets = [0_u64; VECTOR_ROWS];
-    let offsets = offsets.get_mut(..values.len()).ok_or_else(|| reader.damaged("a vector is too long"))?;
-    packing::unpack(reader, width, offsets)?;
+    packing::unpack(reader, width, values)?;
     for position in positions.as_chunks::<2>().0 {
         let high = highs.varint()?.checked_shl(width).ok_or_else(|| highs.damaged("a patch has no bits"))?;
-        match offsets.get_mut(usize::from(u16::from_le_bytes(*position))) {
-            Some(offset) => *offset |= high,
+        match values.get_mut(usize::from(u16::from_le_bytes(*position))) {
+            Some(offset) => *offset |= high as i64,
             None => return Err(highs.damaged("a patch is beyond the vector")),
         }
     }
     if centred {
-        for (value, offset) in values.iter_mut().zip(&*offsets) {
-            *value = base.wrapping_add(unzigzag(*offset));
-        }
+        values.iter_mut().for_each(|value| *value = base.wrapping_add(unzigzag(*value as u64)));
     } else {
-        for (value, offset) in values.iter_mut().zip(&*offsets) {
-            *value = base.wrapping_add(*offset as i64);
-        }
+        values.iter_mut().for_each(|value| *value = base.wrapping_add(*value));
     }
     Ok(())
 }

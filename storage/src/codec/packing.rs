@@ -21,8 +21,8 @@ pub(super) fn pack(values: &[u64], width: u32, out: &mut Vec<u8>) {
     }
 }
 
-/// Fills `values` with what [`pack`] wrote.
-pub(super) fn unpack(reader: &mut Reader<'_>, width: u32, values: &mut [u64]) -> Result<(), Corrupt> {
+/// Fills `values` with what [`pack`] wrote, as the bits of integers with a sign.
+pub(super) fn unpack(reader: &mut Reader<'_>, width: u32, values: &mut [i64]) -> Result<(), Corrupt> {
     if width > 64 || values.len() > VECTOR_ROWS {
         return Err(reader.damaged("a bit width is over 64"));
     }
@@ -31,7 +31,7 @@ pub(super) fn unpack(reader: &mut Reader<'_>, width: u32, values: &mut [u64]) ->
         return Ok(());
     }
     let packed = reader.take((values.len() * width as usize).div_ceil(8))?;
-    match <&mut [u64; VECTOR_ROWS]>::try_from(&mut *values) {
+    match <&mut [i64; VECTOR_ROWS]>::try_from(&mut *values) {
         Ok(full) => unpack_lanes(packed, width as usize, full),
         Err(_) => unpack_stream(packed, width, values),
     }
@@ -55,11 +55,8 @@ fn pack_lanes(values: &[u64; VECTOR_ROWS], width: usize, out: &mut Vec<u8>) {
     out.extend(words[..LANES * width].iter().flat_map(|word| word.to_le_bytes()));
 }
 
-fn unpack_lanes(packed: &[u8], width: usize, values: &mut [u64; VECTOR_ROWS]) {
-    let mut words = [0_u64; VECTOR_ROWS];
-    for (word, bytes) in words.iter_mut().zip(packed.as_chunks::<8>().0) {
-        *word = u64::from_le_bytes(*bytes);
-    }
+fn unpack_lanes(packed: &[u8], width: usize, values: &mut [i64; VECTOR_ROWS]) {
+    let words = packed.as_chunks::<8>().0;
     let mask = u64::MAX >> (64 - width);
     debug_assert_eq!(LANE_VALUES * LANES, values.len());
     for (step, target) in values.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
@@ -67,11 +64,12 @@ fn unpack_lanes(packed: &[u8], width: usize, values: &mut [u64; VECTOR_ROWS]) {
         let (low, high) = words[word * LANES..].split_at(LANES);
         if shift + width > 64 {
             for ((value, low), high) in target.iter_mut().zip(low).zip(&high[..LANES]) {
-                *value = (low >> shift | high << (64 - shift)) & mask;
+                let (low, high) = (u64::from_le_bytes(*low), u64::from_le_bytes(*high));
+                *value = ((low >> shift | high << (64 - shift)) & mask) as i64;
             }
         } else {
             for (value, low) in target.iter_mut().zip(low) {
-                *value = low >> shift & mask;
+                *value = (u64::from_le_bytes(*low) >> shift & mask) as i64;
             }
         }
     }
@@ -94,7 +92,7 @@ fn pack_stream(values: &[u64], width: u32, out: &mut Vec<u8>) {
 /// Wider values may not lie in one load of eight bytes.
 const LOAD_WIDTH_MAX: u32 = 57;
 
-fn unpack_stream(packed: &[u8], width: u32, values: &mut [u64]) {
+fn unpack_stream(packed: &[u8], width: u32, values: &mut [i64]) {
     if width > LOAD_WIDTH_MAX {
         return unpack_wide(packed, width, values);
     }
@@ -104,17 +102,17 @@ fn unpack_stream(packed: &[u8], width: u32, values: &mut [u64]) {
     for (index, value) in values[..whole].iter_mut().enumerate() {
         let bit = index * width;
         let load = packed[bit / 8..].first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        *value = load >> (bit % 8) & mask;
+        *value = (load >> (bit % 8) & mask) as i64;
     }
     for (index, value) in values.iter_mut().enumerate().skip(whole) {
         let bit = index * width;
         let (mut load, rest) = ([0; 8], &packed[bit / 8..]);
         load[..rest.len()].copy_from_slice(rest);
-        *value = u64::from_le_bytes(load) >> (bit % 8) & mask;
+        *value = (u64::from_le_bytes(load) >> (bit % 8) & mask) as i64;
     }
 }
 
-fn unpack_wide(packed: &[u8], width: u32, values: &mut [u64]) {
+fn unpack_wide(packed: &[u8], width: u32, values: &mut [i64]) {
     // Room for a whole load at the last bit.
     let mut padded = [0_u8; VECTOR_ROWS * 8 + 16];
     padded[..packed.len()].copy_from_slice(packed);
@@ -122,6 +120,6 @@ fn unpack_wide(packed: &[u8], width: u32, values: &mut [u64]) {
     for (index, value) in values.iter_mut().enumerate() {
         let bit = index * width as usize;
         let load = padded[bit / 8..].first_chunk::<16>().map_or(0, |bytes| u128::from_le_bytes(*bytes));
-        *value = (load >> (bit % 8) & mask) as u64;
+        *value = (load >> (bit % 8) & mask) as i64;
     }
 }

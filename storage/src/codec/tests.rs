@@ -252,7 +252,7 @@ proptest! {
         let mut reader = bytes::Reader::new(&bytes, "test");
         let mut unpacked = vec![1; count];
         packing::unpack(&mut reader, width, &mut unpacked).unwrap();
-        prop_assert_eq!(values, unpacked);
+        prop_assert_eq!(values, unpacked.iter().map(|value: &i64| *value as u64).collect::<Vec<_>>());
         prop_assert!(reader.end().is_ok());
     }
 }

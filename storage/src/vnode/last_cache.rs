@@ -33,6 +33,9 @@ const NOWHERE: u32 = u32::MAX;
 /// Arrays of one column that are held before their cells are copied into one.
 const ARRAYS_MAX: usize = if cfg!(test) { 3 } else { 256 };
 
+/// Cells of these arrays beside two for each table.
+const LOOSE_ROWS_MAX: usize = 65_536;
+
 /// What is kept of each relation.
 #[derive(Default)]
 pub(super) struct LastCache {
@@ -110,7 +113,8 @@ impl Column {
             (self.keys[at], self.places[at]) = (key, (array, row as u32));
         }
         self.arrays.push(Arc::clone(cells));
-        if self.arrays.len() > ARRAYS_MAX {
+        let held: usize = self.arrays.iter().map(|array| array.len()).sum();
+        if self.arrays.len() > ARRAYS_MAX || held > 2 * self.places.len() + LOOSE_ROWS_MAX {
             let all: Vec<u32> = (0..self.places.len() as u32).collect();
             self.arrays = vec![self.cells(&all, i64::MIN)];
             for (at, place) in self.places.iter_mut().enumerate().filter(|(_, place)| place.0 != NOWHERE) {
