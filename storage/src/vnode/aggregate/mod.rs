@@ -326,7 +326,8 @@ impl Aggregation {
             stretch.start -= span.start as u32;
             stretch.end -= span.start as u32;
         }
-        let keys = if keys.is_empty() { keys } else { keys[span.clone()].to_vec() };
+        let all = keys.is_empty() || span == (0..keys.len());
+        let keys = if all { keys } else { keys[span.clone()].to_vec() };
         self.take(&stretches, keys, &cells);
         Ok(span.len())
     }
