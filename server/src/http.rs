@@ -9,6 +9,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use cluster::Node;
 use metrics_exporter_prometheus::PrometheusHandle;
+use sql::session::Engine;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -18,6 +19,7 @@ use crate::wire::Phase;
 #[derive(Clone)]
 pub(crate) struct Pages {
     pub(crate) node: Arc<Node>,
+    pub(crate) engine: Arc<Engine>,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) phase: watch::Receiver<Phase>,
 }
@@ -51,6 +53,9 @@ async fn health(State(pages): State<Pages>) -> impl IntoResponse {
 /// Prometheus text.
 async fn metrics_page(State(pages): State<Pages>) -> impl IntoResponse {
     let status = pages.node.status().await;
+    let (hits, misses) = pages.engine.plan_counts();
+    metrics::counter!("marigraph_plan_cache_hits_total").absolute(hits);
+    metrics::counter!("marigraph_plan_cache_misses_total").absolute(misses);
     metrics::gauge!("marigraph_vnodes").set(status.vnodes.len() as f64);
     for vnode in &status.vnodes {
         let vgroup = vnode.vgroup.0.to_string();

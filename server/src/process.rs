@@ -123,7 +123,7 @@ pub(crate) async fn run(config: Config, queries: Handle) -> Result<(), StartErro
     let shared = Shared::new(EngineBackend { engine: Arc::clone(&engine) }, config.pg_connections_max);
     engine.observed_by(Arc::clone(&shared.registry) as Arc<dyn sql::catalogs::Observer>);
     let serving = tokio::spawn(wire::serve(ports.pg, shared, watching.clone()));
-    let pages = http::Pages { node: Arc::clone(&node), metrics, phase: watching };
+    let pages = http::Pages { node: Arc::clone(&node), engine: Arc::clone(&engine), metrics, phase: watching };
     let answering = tokio::spawn(http::serve(ports.http, pages));
     announce(&config, bound.0.unwrap_or(config.pg_listen), bound.1.unwrap_or(config.http_listen), began.elapsed());
     tokio::select! {

@@ -38,6 +38,8 @@ pub enum Statement {
     Empty,
     /// SELECT, WITH, VALUES, TABLE: TDengine's clauses are marker calls in GROUP BY, see [`crate::parser`].
     Query(Box<ast::Query>),
+    /// A query whose text has come before with other literals, and has a plan.
+    Repeated(Box<crate::session::Repeated>),
     /// EXPLAIN.
     Explain {
         /// Run it and show what happened.

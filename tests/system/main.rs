@@ -2,11 +2,13 @@
 //!
 //! [`durability`] kills them, [`wire`] sends them what clients and enemies send, [`clients`] runs real drivers,
 //! [`postgres`] and [`session`] compare with PostgreSQL 15, [`process`] starts and stops them, [`pushdown`] asks in
-//! three ways, [`stopping`] ends what runs, [`bad_days`] takes the disk away, [`prepared`] executes INSERTs many times.
+//! three ways, [`plans`] again and again, [`stopping`] ends what runs, [`bad_days`] takes the disk away, [`prepared`] executes
+//! INSERTs many times.
 
 mod bad_days;
 mod clients;
 mod durability;
+mod plans;
 mod postgres;
 mod prepared;
 mod process;

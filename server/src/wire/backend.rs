@@ -50,12 +50,21 @@ pub(crate) trait WireSession: Send {
     fn parse_to_run(&mut self, text: &mut String) -> Result<Vec<Self::Parsed>> {
         self.parse(text)
     }
+    /// The only statement of a query text that was planned before with other literals; None if it is to be parsed.
+    fn recall(&mut self, _text: &str) -> Option<Self::Parsed> {
+        None
+    }
     /// Settles types; `types` are the oids that the client gave, 0 for unknown.
     async fn prepare(&mut self, parsed: Self::Parsed, types: &[u32]) -> Result<Self::Prepared>;
     /// What a prepared statement takes and gives.
     fn shape(&self, prepared: &Self::Prepared) -> Shape;
     /// Runs it.
     async fn execute(&mut self, prepared: &Self::Prepared, parameters: Vec<Parameter>) -> Result<Outcome>;
+    /// Prepares a statement without parameters and runs it.
+    async fn run_once(&mut self, parsed: Self::Parsed) -> Result<Outcome> {
+        let prepared = self.prepare(parsed, &[]).await?;
+        self.execute(&prepared, Vec::new()).await
+    }
     /// Ends a COPY FROM whose data is complete; gives its command tag.
     async fn finish_copy(&mut self, copy: CopyIn) -> Result<String>;
 

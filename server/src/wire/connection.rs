@@ -216,7 +216,13 @@ where
         }
         self.begin_statement(&text);
         let session = &mut self.session;
-        let parsed = self.guard.run(&mut self.input, async { session.parse_to_run(&mut text) }).await?;
+        let read = async {
+            match session.recall(&text) {
+                Some(known) => Ok(vec![known]),
+                None => session.parse_to_run(&mut text),
+            }
+        };
+        let parsed = self.guard.run(&mut self.input, read).await?;
         if parsed.is_empty() {
             self.output.put(&EmptyQueryResponse::new());
             return Ok(());
@@ -270,12 +276,7 @@ where
 
     /// One statement of the simple protocol; its command tag.
     async fn simple_statement(&mut self, statement: S::Parsed) -> Result<Option<String>, Stop> {
-        let session = &mut self.session;
-        let run = async {
-            let prepared = session.prepare(statement, &[]).await?;
-            session.execute(&prepared, Vec::new()).await
-        };
-        let outcome = self.guard.run(&mut self.input, run).await?;
+        let outcome = self.guard.run(&mut self.input, self.session.run_once(statement)).await?;
         let rows = match outcome {
             Outcome::Rows(rows) => rows,
             other => return self.without_rows(other).await,

@@ -46,6 +46,10 @@ impl WireSession for Session {
         Self::parse_to_run(self, text)
     }
 
+    fn recall(&mut self, text: &str) -> Option<Parsed> {
+        Self::recall(self, text)
+    }
+
     async fn prepare(&mut self, parsed: Parsed, types: &[u32]) -> Result<Prepared> {
         Self::prepare(self, parsed, types).await
     }
@@ -56,6 +60,10 @@ impl WireSession for Session {
 
     async fn execute(&mut self, prepared: &Prepared, parameters: Vec<Parameter>) -> Result<Outcome> {
         Self::execute(self, prepared, parameters).await
+    }
+
+    async fn run_once(&mut self, parsed: Parsed) -> Result<Outcome> {
+        Self::run_once(self, parsed).await
     }
 
     async fn finish_copy(&mut self, copy: CopyIn) -> Result<String> {

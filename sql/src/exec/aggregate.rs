@@ -21,8 +21,8 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, TryStreamExt};
 use model::aggregate::{Aggregate, AggregateRequest, SUM_DIGITS, Windows};
-use model::scan::ScanRequest;
-use model::{ColumnId, DataPlane, VgroupId, error};
+use model::scan::{ScanRequest, Series};
+use model::{ColumnId, DataPlane, TimeRange, VgroupId, error};
 
 use crate::plan::error::to_datafusion;
 
@@ -69,6 +69,30 @@ impl VgroupAggregateExec {
         );
         let (parts, properties) = (parts.into(), Arc::new(properties));
         Self { plane, table, requests, parts, properties, metrics: ExecutionPlanMetricsSet::new() }
+    }
+}
+
+impl VgroupAggregateExec {
+    /// The same groups of other tables and another time. None if its partitions would be others, or the windows depend on
+    /// the time.
+    pub(crate) fn moved(&self, places: &[(VgroupId, Series)], range: TimeRange) -> Option<Self> {
+        let of = |((_, request), (vgroup, series)): (&(VgroupId, AggregateRequest), &(VgroupId, Series))| {
+            if matches!(request.windows, Some(Windows::Starts(_))) {
+                return None;
+            }
+            let rows = super::scan::moved(&request.rows, series, range)?;
+            Some((*vgroup, AggregateRequest { rows, ..request.clone() }))
+        };
+        let pairs = self.requests.iter().zip(places);
+        let requests = (self.requests.len() == places.len()).then(|| pairs.map(of).collect::<Option<Vec<_>>>())??;
+        Some(Self {
+            plane: Arc::clone(&self.plane),
+            table: self.table.clone(),
+            requests,
+            parts: Arc::clone(&self.parts),
+            properties: Arc::clone(&self.properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        })
     }
 }
 

@@ -96,6 +96,24 @@ impl VgroupScanExec {
         Some(Self::new(Arc::clone(&self.plane), self.table.clone(), requests, self.keep.clone(), self.schema()))
     }
 
+    /// The same scan in other places and at another time. None if its partitions, or their order, would be others.
+    pub(crate) fn moved(&self, places: &[(VgroupId, Series)], range: TimeRange) -> Option<Self> {
+        let of = |((_, request), (vgroup, series)): (&(VgroupId, ScanRequest), &(VgroupId, Series))| match request {
+            ScanRequest::Rows(rows) => Some((*vgroup, ScanRequest::Rows(moved(rows, series, range)?))),
+            _ => None,
+        };
+        let pairs = self.requests.iter().zip(places);
+        let requests = (self.requests.len() == places.len()).then(|| pairs.map(of).collect::<Option<Vec<_>>>())??;
+        Some(Self {
+            plane: Arc::clone(&self.plane),
+            table: self.table.clone(),
+            requests,
+            keep: self.keep.clone(),
+            properties: Arc::clone(&self.properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        })
+    }
+
     /// What an output column is.
     pub(crate) fn output(&self, column: usize) -> Option<Output> {
         match &self.requests.first()?.1 {
@@ -118,6 +136,16 @@ impl VgroupScanExec {
     pub(crate) fn requests(&self) -> &[(VgroupId, ScanRequest)] {
         &self.requests
     }
+}
+
+/// The same request for other tables and another time. None if its rows would come in another order.
+pub(super) fn moved(rows: &RowsRequest, series: &Series, range: TimeRange) -> Option<RowsRequest> {
+    let alike = match (&rows.series, series) {
+        (Series::All, Series::All) | (Series::Sids(_), Series::Sids(_)) => true,
+        (Series::Named(old), Series::Named(new)) => (old.len() == 1) == (new.len() == 1),
+        _ => false,
+    };
+    alike.then(|| RowsRequest { series: series.clone(), range, ..rows.clone() })
 }
 
 impl fmt::Debug for VgroupScanExec {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::Session;
 use datafusion::common::ScalarValue;
 use datafusion::physical_plan::metrics::{MetricValue, MetricsSet};
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
@@ -43,7 +44,7 @@ impl Planner {
         let planning = begun.elapsed();
         let mut rows = None;
         if options.analyze {
-            let mut stream = self.run(Arc::clone(&plan), &state, planned.context.deadline)?;
+            let mut stream = self.run(Arc::clone(&plan), state.task_ctx(), planned.context.deadline)?;
             let mut count = 0;
             while let Some(batch) = stream.next().await {
                 count += batch?.num_rows();

@@ -4,10 +4,11 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType as Arrow, TimeUnit};
 use datafusion::common::ScalarValue;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
 use model::aggregate::is_exact;
@@ -32,9 +33,12 @@ pub enum Pushed {
     Nothing,
 }
 
-/// What `filter` is to a scan of `relation`.
+/// What `filter` is to a scan of `relation`. With parameters whose types are known: what it is with most of their values.
 #[must_use]
 pub fn classify(filter: &Expr, relation: &Relation, precision: Precision) -> Pushed {
+    if has_parameter(filter) {
+        return sampled(filter).map_or(Pushed::Nothing, |filter| classify(&filter, relation, precision));
+    }
     if filter.is_volatile() || has_unknown(filter) {
         return Pushed::Nothing;
     }
@@ -55,6 +59,30 @@ pub fn classify(filter: &Expr, relation: &Relation, precision: Precision) -> Pus
         return Pushed::Condition(condition);
     }
     bounds(filter, relation, precision).map_or(Pushed::Nothing, Pushed::Bounds)
+}
+
+/// Whether there is a parameter in it.
+#[must_use]
+pub fn has_parameter(expr: &Expr) -> bool {
+    expr.exists(|expr| Ok(matches!(expr, Expr::Placeholder(_)))).unwrap_or(true)
+}
+
+/// The same with a value in the place of each parameter. None if there is one of a type whose values are not all alike to
+/// a scan.
+fn sampled(filter: &Expr) -> Option<Expr> {
+    let sampled = filter.clone().transform(|expr| {
+        let Expr::Placeholder(parameter) = &expr else { return Ok(Transformed::no(expr)) };
+        let sample = match parameter.field.as_ref().map(|field| field.data_type()) {
+            Some(Arrow::Timestamp(unit, Some(zone))) => super::coerce::timestamp(*unit, 0, Arc::clone(zone)),
+            Some(Arrow::Utf8) => ScalarValue::from("x"),
+            Some(Arrow::Int64) => ScalarValue::from(1_i64),
+            Some(Arrow::Int32) => ScalarValue::from(1_i32),
+            Some(Arrow::Int16) => ScalarValue::from(1_i16),
+            _ => return datafusion::common::plan_err!("a parameter that may be anything"),
+        };
+        Ok(Transformed::yes(Expr::Literal(sample, None)))
+    });
+    sampled.ok().map(|sampled| sampled.data)
 }
 
 /// Subqueries, parameters and references to an outer query cannot be evaluated before the scan.

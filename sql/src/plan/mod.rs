@@ -18,9 +18,11 @@ mod parameters;
 mod places;
 mod provider;
 pub mod pushdown;
+mod state;
 mod states;
 pub mod system;
 pub mod table;
+pub mod template;
 #[cfg(test)]
 mod tests;
 pub mod types;
@@ -28,8 +30,9 @@ pub mod types;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Field, FieldRef, SchemaRef};
+use datafusion::catalog::Session;
 use datafusion::common::ScalarValue;
-use datafusion::execution::context::SessionState;
+use datafusion::execution::TaskContext;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel};
@@ -48,6 +51,7 @@ pub use explain::ExplainOptions;
 use crate::lower::{Lowered, lower};
 use crate::pgtype::PgType;
 use error::from_datafusion;
+use state::QueryState;
 use states::States;
 
 /// Settings of query execution.
@@ -102,7 +106,7 @@ impl Planner {
         parameter_types: &[Option<PgType>],
     ) -> Result<Planned> {
         let names = names::resolve(self.plane.as_ref(), query, &context).await?;
-        let catalogs = system::context(&self.plane, &names, &context);
+        let catalogs = system::context(&self.plane, &names.catalog, &context);
         let mut types = parameter_types_of(query, parameter_types)?;
         let lowered = lower(query, &names, &context, &catalogs)?;
         let state = self.states.for_planning(&context, &catalogs);
@@ -112,13 +116,14 @@ impl Planner {
         let fields = parameters.iter().enumerate().map(|(n, pg)| Some(parameter_field(n, *pg))).collect();
         let plan = self.logical(&state, &lowered, &context, fields, query).map_err(place)?;
         let columns = output::columns(&plan);
-        Ok(Planned { plan, columns, parameters, context, catalogs })
+        let lookups = names.lookups.into();
+        Ok(Planned { plan, columns, parameters, context, catalogs, lookups })
     }
 
     /// The logical plan of a lowered query.
     fn logical(
         &self,
-        state: &SessionState,
+        state: &QueryState,
         lowered: &Lowered,
         context: &Arc<PlanContext>,
         parameters: Vec<Option<FieldRef>>,
@@ -147,7 +152,7 @@ impl Planner {
     /// Finds the types of parameters that nobody said by planning without them.
     fn infer(
         &self,
-        state: &SessionState,
+        state: &QueryState,
         lowered: &Lowered,
         context: &Arc<PlanContext>,
         types: &mut parameters::Types,
@@ -173,15 +178,20 @@ impl Planner {
     pub async fn execute(&self, planned: &Planned, values: Vec<ScalarValue>) -> Result<(SchemaRef, RowStream)> {
         let (state, plan) = self.physical(planned, values).await?;
         let schema = plan.schema();
-        Ok((schema, self.run(plan, &state, planned.context.deadline)?))
+        Ok((schema, self.run(plan, state.task_ctx(), planned.context.deadline)?))
     }
 
     /// Runs a physical plan on the threads of queries.
-    fn run(&self, plan: Arc<dyn ExecutionPlan>, state: &SessionState, deadline: Option<Instant>) -> Result<RowStream> {
+    fn run(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        tasks: Arc<TaskContext>,
+        deadline: Option<Instant>,
+    ) -> Result<RowStream> {
         let threads = self.threads.clone().unwrap_or_else(Handle::current);
         // Operators spawn tasks of their own, already here.
         let entered = threads.enter();
-        let stream = execute_stream(plan, state.task_ctx()).map_err(from_datafusion)?;
+        let stream = execute_stream(plan, tasks).map_err(from_datafusion)?;
         drop(entered);
         let stream = apart(Box::pin(stream.map(|batch| batch.map_err(from_datafusion))), &threads);
         // Whoever fetches behind the end finds it again.
@@ -193,11 +203,11 @@ impl Planner {
         &self,
         planned: &Planned,
         values: Vec<ScalarValue>,
-    ) -> Result<(SessionState, Arc<dyn ExecutionPlan>)> {
+    ) -> Result<(QueryState, Arc<dyn ExecutionPlan>)> {
         let plan = self.bound(planned, values)?;
         let mut state = self.states.for_running(&plan, &planned.context, &planned.catalogs);
         let making = async {
-            let plan = state.optimize(&plan).map_err(unplannable)?;
+            let plan = Session::optimize(&state, &plan).map_err(unplannable)?;
             states::narrow(&mut state, &plan);
             state.query_planner().create_physical_plan(&plan, &state).await.map_err(unplannable)
         };
@@ -208,7 +218,7 @@ impl Planner {
         Ok((state, plan))
     }
 
-    fn bound(&self, planned: &Planned, values: Vec<ScalarValue>) -> Result<LogicalPlan> {
+    pub(crate) fn bound(&self, planned: &Planned, values: Vec<ScalarValue>) -> Result<LogicalPlan> {
         let (given, wanted) = (values.len(), planned.parameters.len());
         if given != wanted {
             fail!(ProtocolViolation, "bind message supplies {given} parameters, but the statement requires {wanted}");
@@ -254,7 +264,7 @@ fn parameter_field(n: usize, pg: PgType) -> FieldRef {
     Arc::new(field.with_metadata([oid].into()))
 }
 
-fn register(state: &mut SessionState) -> datafusion::common::Result<()> {
+fn register(state: &mut datafusion::execution::context::SessionState) -> datafusion::common::Result<()> {
     use datafusion::execution::FunctionRegistry;
     for function in crate::functions::window::all().into_iter().chain(crate::functions::timeseries::scalars()) {
         state.register_udf(Arc::new(function))?;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use model::catalog::{Catalog, Database, View};
 use model::schema::{ChildTable, Relation, Table};
-use model::{DataPlane, Result};
+use model::{DataPlane, DatabaseId, Result};
 use sqlparser::ast::{Ident, ObjectName, ObjectNamePart, Query, SetExpr, TableFactor, Visit, Visitor};
 
 use super::PlanContext;
@@ -37,6 +37,36 @@ pub struct Names {
     /// The metadata that they were found in.
     pub catalog: Arc<Catalog>,
     found: HashMap<Written, Resolved>,
+    /// What vgroups were asked.
+    pub(super) lookups: Vec<Lookup>,
+}
+
+/// Names that vgroups were asked for, and what they said: no change of metadata tells that one means something else.
+#[derive(Clone, Debug)]
+pub(super) struct Lookup {
+    database: DatabaseId,
+    names: Vec<String>,
+    found: Vec<Option<Table>>,
+}
+
+impl Lookup {
+    /// Whether the names still mean what they meant.
+    ///
+    /// # Errors
+    ///
+    /// As [`DataPlane::lookup`].
+    pub(super) async fn holds(&self, plane: &dyn DataPlane) -> Result<bool> {
+        let found = plane.lookup(self.database, &self.names).await?;
+        let same = |(old, new): (&Option<Table>, &Option<Table>)| match (old, new) {
+            (Some(Table::Relation(old)), Some(Table::Relation(new))) => old == new,
+            (Some(Table::Child(old)), Some(Table::Child(new))) => {
+                old.uid == new.uid && old.vgroup == new.vgroup && old.tags == new.tags && old.parent == new.parent
+            }
+            (None, None) => true,
+            _ => false,
+        };
+        Ok(found.len() == self.found.len() && self.found.iter().zip(&found).all(same))
+    }
 }
 
 impl Names {
@@ -81,7 +111,7 @@ async fn attempt(
     context: &PlanContext,
     catalog: Arc<Catalog>,
 ) -> Result<(Names, BTreeSet<Written>)> {
-    let mut names = Names { catalog, found: HashMap::new() };
+    let mut names = Names { catalog, found: HashMap::new(), lookups: Vec::new() };
     let mut missing = BTreeSet::new();
     let mut open = vec![(context.database.clone(), query.clone())];
     while let Some((database, query)) = open.pop() {
@@ -132,6 +162,7 @@ async fn children(
     }
     let wanted: Vec<String> = asked.iter().map(|(_, name)| name.clone()).collect();
     let tables = plane.lookup(database.id, &wanted).await?;
+    names.lookups.push(Lookup { database: database.id, names: wanted, found: tables.clone() });
     for ((written, _), table) in asked.into_iter().zip(tables) {
         let resolved = match table {
             Some(Table::Relation(relation)) => Resolved::Relation(Arc::clone(&database), relation),

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use datafusion::catalog::Session;
 use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::{DFSchema, Result, TableReference, plan_datafusion_err};
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::{TableProvider, provider_as_source};
-use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
@@ -17,11 +17,12 @@ use sqlparser::ast;
 
 use super::PlanContext;
 use super::coerce::EarlyCoercion;
+use super::state::QueryState;
 
 /// The names of one statement.
 pub(super) struct Provider<'a> {
     /// Functions and options.
-    pub state: &'a SessionState,
+    pub state: &'a QueryState,
     /// Tables by the unique names that lowering gave them.
     pub tables: &'a HashMap<String, Arc<dyn TableProvider>>,
     /// What is asked before DataFusion's own rules, and they.
@@ -32,12 +33,12 @@ impl<'a> Provider<'a> {
     /// What SQL may name in one statement.
     #[must_use]
     pub(super) fn new(
-        state: &'a SessionState,
+        state: &'a QueryState,
         tables: &'a HashMap<String, Arc<dyn TableProvider>>,
         context: &Arc<PlanContext>,
     ) -> Self {
         let early: Arc<dyn ExprPlanner> = Arc::new(EarlyCoercion(Arc::clone(context)));
-        let expr_planners = std::iter::once(early).chain(state.expr_planners().iter().cloned()).collect();
+        let expr_planners = std::iter::once(early).chain(state.shared().expr_planners().iter().cloned()).collect();
         Self { state, tables, expr_planners }
     }
 }
@@ -49,10 +50,10 @@ impl ContextProvider for Provider<'_> {
     }
 
     fn get_table_function_source(&self, name: &str, args: Vec<Expr>) -> Result<Arc<dyn TableSource>> {
-        let function = self.state.table_functions().get(name).cloned();
+        let function = self.state.shared().table_functions().get(name).cloned();
         let function = function.ok_or_else(|| plan_datafusion_err!("table function '{name}' not found"))?;
         let context = SimplifyContext::builder()
-            .with_config_options(Arc::clone(self.state.config_options()))
+            .with_config_options(Arc::clone(self.state.config().options()))
             .with_query_execution_start_time(self.state.execution_props().query_execution_start_time)
             .build();
         let simplifier = ExprSimplifier::new(context);

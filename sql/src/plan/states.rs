@@ -1,11 +1,11 @@
-//! DataFusion's states: functions, rules and options. Made once; each query works on a copy of one of them.
+//! DataFusion's states: functions, rules and options. Made once; each query shares one of them and has options of its own
+//! ([`QueryState`]).
 //!
 //! Most queries are about one table, and most rules are about several: planning a query of one table without them takes
 //! half as long.
 
 use std::sync::Arc;
 
-use chrono::DateTime;
 use datafusion::catalog::default_table_source::source_as_provider;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::context::SessionState;
@@ -19,6 +19,7 @@ use datafusion::prelude::SessionConfig;
 use model::Result;
 
 use super::error::from_datafusion;
+use super::state::QueryState;
 use super::table::RelationTable;
 use super::{PlanContext, PlannerSettings, fill, merges, pushdown};
 use crate::catalogs::CatalogContext;
@@ -53,16 +54,16 @@ const PHYSICAL_FOR_SEVERAL_TABLES: [&str; 7] = [
 
 /// The states that queries start from.
 pub(super) struct States {
-    full: SessionState,
+    full: Arc<SessionState>,
     /// For [`is_simple`] plans.
-    simple: SessionState,
+    simple: Arc<SessionState>,
 }
 
 impl States {
     pub(super) fn new(settings: &PlannerSettings) -> Result<Self> {
         let pool = Arc::new(FairSpillPool::new(settings.memory_bytes));
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().map_err(from_datafusion)?;
-        let make = |simple: bool| -> Result<SessionState> {
+        let make = |simple: bool| -> Result<Arc<SessionState>> {
             let mut config = SessionConfig::new()
                 .with_target_partitions(settings.target_partitions.max(1))
                 .with_batch_size(settings.batch_rows.max(1))
@@ -89,14 +90,14 @@ impl States {
                 .with_physical_optimizer_rules(physical)
                 .build();
             super::register(&mut state).map_err(from_datafusion)?;
-            Ok(state)
+            Ok(Arc::new(state))
         };
         Ok(Self { full: make(false)?, simple: make(true)? })
     }
 
     /// For making a logical plan.
-    pub(super) fn for_planning(&self, context: &PlanContext, catalogs: &Arc<CatalogContext>) -> SessionState {
-        with_session(self.simple.clone(), context, catalogs)
+    pub(super) fn for_planning(&self, context: &PlanContext, catalogs: &Arc<CatalogContext>) -> QueryState {
+        QueryState::new(&self.simple, context, catalogs, None)
     }
 
     /// For optimising a plan and running it.
@@ -105,21 +106,25 @@ impl States {
         plan: &LogicalPlan,
         context: &PlanContext,
         catalogs: &Arc<CatalogContext>,
-    ) -> SessionState {
+    ) -> QueryState {
         let shape = Shape::of(plan);
-        let state = if shape.simple { &self.simple } else { &self.full };
-        let mut state = with_session(state.clone(), context, catalogs);
-        if shape.simple && !shape.limited {
-            // A second pass can only move a LIMIT past a WHERE that the first has taken to the scan.
-            state.config_mut().options_mut().optimizer.max_passes = 1;
-        }
-        state
+        let shared = if shape.simple { &self.simple } else { &self.full };
+        // A second pass can only move a LIMIT past a WHERE that the first has taken to the scan.
+        let passes = (shape.simple && !shape.limited).then_some(1);
+        QueryState::new(shared, context, catalogs, passes)
     }
 }
 
 /// One partition for a plan, as it is after the logical rules, that reads a few tables of one relation: handing rows from
 /// thread to thread would take longer than reading them.
-pub(super) fn narrow(state: &mut SessionState, plan: &LogicalPlan) {
+pub(super) fn narrow(state: &mut QueryState, plan: &LogicalPlan) {
+    if is_narrow(plan) {
+        state.one_partition();
+    }
+}
+
+/// Whether a plan, as it is after the logical rules, reads a few tables of one relation.
+pub(super) fn is_narrow(plan: &LogicalPlan) -> bool {
     let (mut scans, mut wide) = (0, false);
     let visited = plan.apply(|node| {
         if let LogicalPlan::TableScan(scan) = node {
@@ -130,32 +135,18 @@ pub(super) fn narrow(state: &mut SessionState, plan: &LogicalPlan) {
         }
         Ok(if wide { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
-    if visited.is_ok() && scans == 1 && !wide {
-        state.config_mut().options_mut().execution.target_partitions = 1;
-    }
-}
-
-/// A state with what the session sets. Functions find these options when they run.
-fn with_session(mut state: SessionState, context: &PlanContext, catalogs: &Arc<CatalogContext>) -> SessionState {
-    let options = state.config_mut().options_mut();
-    options.execution.time_zone = Some(context.timezone.arrow_name());
-    options.extensions.insert(catalogs.extension());
-    options.extensions.insert(context.pushdown);
-    let now = DateTime::from_timestamp_micros(context.now_us).unwrap_or_default();
-    state.mark_start_execution();
-    state.execution_props_mut().query_execution_start_time = Some(now);
-    state
+    visited.is_ok() && scans == 1 && !wide
 }
 
 /// What of a plan decides which rules it needs.
-struct Shape {
+pub(super) struct Shape {
     /// One table at most, no subquery, no window function, nothing of ours.
-    simple: bool,
+    pub(super) simple: bool,
     limited: bool,
 }
 
 impl Shape {
-    fn of(plan: &LogicalPlan) -> Self {
+    pub(super) fn of(plan: &LogicalPlan) -> Self {
         let mut shape = Self { simple: true, limited: false };
         let mut tables = 0;
         let visited = plan.apply(|node| {

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use datafusion::datasource::TableProvider;
-use model::{DataPlane, Result, Suid, error};
+use model::{Catalog, DataPlane, Result, Suid, error};
 
 use super::PlanContext;
-use super::names::Names;
 use crate::catalogs::{self, CatalogContext, relations};
 
 /// Whether `schema` has a system table of this name.
@@ -27,12 +26,12 @@ pub fn table(schema: &str, name: &str, catalogs: &Arc<CatalogContext>) -> Result
 
 /// What system tables and session functions see: the session's own, on the metadata that the names were found in.
 #[must_use]
-pub fn context(plane: &Arc<dyn DataPlane>, names: &Names, context: &PlanContext) -> Arc<CatalogContext> {
+pub fn context(plane: &Arc<dyn DataPlane>, catalog: &Arc<Catalog>, context: &PlanContext) -> Arc<CatalogContext> {
     let mut made = match &context.catalogs {
         Some(given) => given.as_ref().clone(),
         None => {
             let mut made = CatalogContext::new(
-                Arc::clone(&names.catalog),
+                Arc::clone(catalog),
                 Arc::clone(plane),
                 context.database.clone(),
                 context.user.clone(),
@@ -43,7 +42,7 @@ pub fn context(plane: &Arc<dyn DataPlane>, names: &Names, context: &PlanContext)
             made
         }
     };
-    made.catalog = Arc::clone(&names.catalog);
+    made.catalog = Arc::clone(catalog);
     Arc::new(made)
 }
 

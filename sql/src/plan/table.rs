@@ -49,8 +49,8 @@ pub struct RelationTable {
     /// The vgroups that have tables of it, with a function from a name to one of them.
     catalog: Arc<Catalog>,
     database: Arc<Database>,
-    /// What KEEP hides nothing of.
-    kept: TimeRange,
+    /// Microseconds since the epoch, for KEEP, where a scan is not told when its statement began.
+    now_us: i64,
     overlay: Overlay,
     /// Whether vgroups decide conditions on numbers.
     decides: bool,
@@ -103,8 +103,6 @@ impl RelationTable {
             fields.push(Field::new("_rowid", DataType::BigInt.arrow(precision), false));
             outputs.push(Output::Column(ColumnId::KEY));
         }
-        let floor = origin.database.options.keep_floor(origin.now_us.div_euclid(1000));
-        let kept = if relation.is_time_series() { TimeRange { min: floor, max: i64::MAX } } else { TimeRange::ALL };
         let single = (relation.kind != RelationKind::Super).then_some(relation.name.as_str());
         Self {
             plane: Arc::clone(origin.plane),
@@ -114,7 +112,7 @@ impl RelationTable {
             tags_only: false,
             catalog: Arc::clone(origin.catalog),
             database: Arc::clone(origin.database),
-            kept,
+            now_us: origin.now_us,
             overlay: origin.overlay,
             decides: origin.decides,
             schema: Arc::new(Schema::new(fields)),
@@ -132,7 +130,44 @@ impl RelationTable {
     /// Whether these filters leave so few tables that one thread reads them sooner than several.
     #[must_use]
     pub fn is_narrow(&self, filters: &[Expr]) -> bool {
-        self.chosen(filters).names.is_some_and(|names| names.len() <= NARROW_TABLES_MAX)
+        self.chosen(filters, self.now_us).names.is_some_and(|names| names.len() <= NARROW_TABLES_MAX)
+    }
+
+    /// Whether these filters and the others are the same to a scan.
+    pub(super) fn reads_alike(&self, filters: &[Expr], others: &[Expr]) -> bool {
+        self.chosen(filters, self.now_us) == self.chosen(others, self.now_us)
+    }
+
+    /// Whether a condition says no more than where and when a scan reads.
+    pub(super) fn is_of_places(&self, filter: &Expr) -> bool {
+        matches!(classify(filter, &self.relation, self.precision), Pushed::Range(_) | Pushed::Names(_) | Pushed::Tags)
+    }
+
+    /// Whether a condition is to a scan with these values what it was taken for without them.
+    pub(super) fn is_as_planned(&self, planned: &Expr, bound: &Expr) -> bool {
+        let of = |filter| std::mem::discriminant(&classify(filter, &self.relation, self.precision));
+        of(planned) == of(bound)
+    }
+
+    /// Whether it gives stored rows, and no more than those.
+    pub(super) fn is_of_rows(&self) -> bool {
+        !self.tags_only && self.overlay.is_empty()
+    }
+
+    /// Where a scan with these filters that begins at `now_us` reads, and when; None if nowhere. The conditions on
+    /// columns that a scan makes use of are left out.
+    pub(super) async fn places(
+        &self,
+        state: &dyn Session,
+        filters: &[Expr],
+        now_us: i64,
+    ) -> Result<Option<(Vec<(VgroupId, Series)>, TimeRange)>> {
+        let chosen = self.chosen(filters, now_us);
+        if chosen.range.is_empty() {
+            return Ok(None);
+        }
+        let targets = self.targets(state, chosen.names, chosen.tags).await?;
+        Ok((!targets.is_empty()).then_some((targets, chosen.range)))
     }
 
     /// Vgroups and tables to read. `names` restricts them, `predicates` chooses among them by their tags.
@@ -255,6 +290,7 @@ impl RelationTable {
 }
 
 /// What the filters of a scan come to.
+#[derive(PartialEq)]
 struct Chosen {
     range: TimeRange,
     names: Option<Vec<String>>,
@@ -264,10 +300,18 @@ struct Chosen {
 }
 
 impl RelationTable {
-    fn chosen(&self, filters: &[Expr]) -> Chosen {
+    /// What KEEP hides nothing of, at a time in microseconds since the epoch.
+    fn kept(&self, now_us: i64) -> TimeRange {
+        if !self.relation.is_time_series() {
+            return TimeRange::ALL;
+        }
+        TimeRange { min: self.database.options.keep_floor(now_us.div_euclid(1000)), max: i64::MAX }
+    }
+
+    fn chosen(&self, filters: &[Expr], now_us: i64) -> Chosen {
         let names = self.only.clone().map(|name| vec![name]);
         let (bounds, conditions, tags) = (Vec::new(), Vec::new(), Vec::new());
-        let mut chosen = Chosen { range: self.kept, names, bounds, conditions, tags };
+        let mut chosen = Chosen { range: self.kept(now_us), names, bounds, conditions, tags };
         for filter in filters {
             match classify(filter, &self.relation, self.precision) {
                 Pushed::Range(range) => chosen.range = chosen.range.intersect(range),
@@ -316,7 +360,8 @@ impl TableProvider for RelationTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let chosen = self.chosen(filters);
+        let began = state.execution_props().query_execution_start_time;
+        let chosen = self.chosen(filters, began.map_or(self.now_us, |began| began.timestamp_micros()));
         let (wanted, schema) = self.requested(projection);
         let targets = if chosen.range.is_empty() && !self.tags_only {
             Vec::new()

@@ -8,6 +8,7 @@ use model::{Result, error, fail};
 use sqlparser::ast;
 
 use super::insert::{Bound, column_type};
+use super::reuse::PlanCell;
 use super::{Outcome, OutputColumn, Parameter, Prepared, Rows, Session};
 use crate::copy::CopyIn;
 use crate::insert::template::Template;
@@ -24,13 +25,50 @@ impl Session {
     pub async fn prepare(&mut self, parsed: Parsed, types: &[u32]) -> Result<Prepared> {
         self.refuse_in_failed(&parsed.statement)?;
         self.begin_statement(&parsed);
+        let parsed = match &parsed.statement {
+            Statement::Repeated(repeated) => match self.matching(repeated) {
+                Some(matched) => {
+                    let columns = Some(matched.known.template.columns());
+                    let plan = PlanCell::matched(matched);
+                    return Ok(Prepared { parsed, parameters: Vec::new(), columns, insert: None, plan });
+                }
+                None => {
+                    let parsed = self.parse_one(&parsed.text)?;
+                    self.text = Arc::from(parsed.text.as_str());
+                    parsed
+                }
+            },
+            _ => parsed,
+        };
+        if let Statement::Query(query) = &parsed.statement {
+            let given: Vec<Option<PgType>> = types.iter().map(|oid| PgType::from_oid(*oid)).collect();
+            let planned = self.plan(query, &given).await.map_err(|error| shift(error, parsed.offset))?;
+            let (parameters, columns) = (planned.parameters.clone(), Some(Arc::clone(&planned.columns)));
+            let plan = PlanCell::of(planned);
+            return Ok(Prepared { parsed, parameters, columns, insert: None, plan });
+        }
         let (parameters, columns) =
             self.described(&parsed, types).await.map_err(|error| shift(error, parsed.offset))?;
         let insert = match &parsed.statement {
             Statement::Insert(insert) => Template::of(insert).map(Arc::new),
             _ => None,
         };
-        Ok(Prepared { parsed, parameters, columns, insert })
+        Ok(Prepared { parsed, parameters, columns, insert, plan: PlanCell::default() })
+    }
+
+    /// Prepares a statement without parameters and runs it: a query is planned once for both.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::prepare`] and [`Session::execute`].
+    pub async fn run_once(&mut self, parsed: Parsed) -> Result<Outcome> {
+        // What is read of a transaction is decided when a query is planned.
+        self.settle().await?;
+        let prepared = self.prepare(parsed, &[]).await;
+        let repeating = self.repeating.take();
+        let prepared = prepared?;
+        prepared.plan.repeats(repeating);
+        self.run_within(&prepared, Vec::new(), true).await
     }
 
     async fn described(
@@ -40,10 +78,6 @@ impl Session {
     ) -> Result<(Vec<PgType>, Option<Arc<[OutputColumn]>>)> {
         let given: Vec<Option<PgType>> = types.iter().map(|oid| PgType::from_oid(*oid)).collect();
         match &parsed.statement {
-            Statement::Query(query) => {
-                let planned = self.plan(query, &given).await?;
-                Ok((planned.parameters, Some(planned.columns)))
-            }
             Statement::Explain { statement, .. } => {
                 let parameters = match statement.as_ref() {
                     Statement::Query(query) => self.plan(query, &given).await?.parameters,
@@ -83,6 +117,17 @@ impl Session {
     /// What is wrong with the statement; the session goes on. The caller tells [`Session::fail`] once the client knows.
     pub async fn execute(&mut self, prepared: &Prepared, parameters: Vec<Parameter>) -> Result<Outcome> {
         self.refuse_in_failed(&prepared.parsed.statement)?;
+        self.begin_statement(&prepared.parsed);
+        self.run_within(prepared, parameters, false).await
+    }
+
+    /// Runs a statement until its time is up; `described` if it was by the same statement.
+    async fn run_within(
+        &mut self,
+        prepared: &Prepared,
+        parameters: Vec<Parameter>,
+        described: bool,
+    ) -> Result<Outcome> {
         if parameters.len() != prepared.parameters.len() {
             fail!(
                 ProtocolViolation,
@@ -91,19 +136,20 @@ impl Session {
                 prepared.parameters.len()
             );
         }
-        self.begin_statement(&prepared.parsed);
         self.enter(&prepared.parsed.statement)?;
-        let outcome = match self.settings.now().statement_timeout() {
-            Some(timeout) => match tokio::time::timeout(timeout, self.run(prepared, parameters)).await {
+        let timeout = self.settings.now().statement_timeout();
+        let running = self.run(prepared, parameters, described);
+        let outcome = match timeout {
+            Some(timeout) => match tokio::time::timeout(timeout, running).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(error!(QueryCanceled, "canceling statement due to statement timeout")),
             },
-            None => self.run(prepared, parameters).await,
+            None => running.await,
         };
         outcome.map_err(|error| shift(error, prepared.parsed.offset))
     }
 
-    async fn run(&mut self, prepared: &Prepared, parameters: Vec<Parameter>) -> Result<Outcome> {
+    async fn run(&mut self, prepared: &Prepared, parameters: Vec<Parameter>, described: bool) -> Result<Outcome> {
         let bound = Bound { values: &parameters, types: &prepared.parameters };
         if let Some(template) = &prepared.insert
             && let Some(tag) = self.insert_template(template, &bound).await?
@@ -111,14 +157,22 @@ impl Session {
             return Ok(Outcome::Command(tag));
         }
         self.settle().await?;
+        match &prepared.parsed.statement {
+            Statement::Query(query) => {
+                let values = self.parameter_values(&bound)?;
+                let rows = match described {
+                    true => self.run_described(prepared, query, values).await?,
+                    false => self.run_again(prepared, query, values).await?,
+                };
+                return Ok(Outcome::Rows(rows));
+            }
+            Statement::Repeated(_) => return self.run_repeated(prepared).await.map(Outcome::Rows),
+            _ => {}
+        }
         let statement = prepared.parsed.statement.clone();
         let text = &prepared.parsed.text;
         let command = match statement {
             Statement::Empty => return Ok(Outcome::Empty),
-            Statement::Query(query) => {
-                let values = self.parameter_values(&bound)?;
-                return Ok(Outcome::Rows(self.run_query_as(&query, values, &prepared.parameters).await?));
-            }
             Statement::Explain { analyze, verbose, json, statement } => {
                 let options = ExplainOptions { analyze, verbose, json };
                 return self.explain(*statement, options, &bound).await.map(Outcome::Rows);
@@ -324,7 +378,7 @@ impl Session {
         }
         self.enter(&prepared.parsed.statement)?;
         let parameters = self.evaluate_arguments(arguments).await?;
-        Box::pin(self.run(&prepared, parameters)).await
+        Box::pin(self.run(&prepared, parameters, true)).await
     }
 
     fn kept_as(&self, name: &str) -> Result<super::Kept> {

@@ -10,10 +10,13 @@ mod delete;
 mod execute;
 mod insert;
 mod plain;
+mod plans;
 mod queries;
 mod query_rows;
 mod read_only;
+mod repeat;
 mod resolve;
+mod reuse;
 mod serial;
 mod settings;
 mod show;
@@ -32,6 +35,7 @@ use model::{DataPlane, Result, SqlState};
 use tokio::time::Instant;
 
 pub use cursor::Kept;
+pub use repeat::Repeated;
 pub use settings::{LiveSettings, SERVER_VERSION, SERVER_VERSION_NUM, SETTINGS, Setting, Settings};
 pub use transaction::HELD_BYTES_MAX;
 
@@ -55,6 +59,8 @@ pub struct Engine {
     serials: serial::Serials,
     /// Who knows of the other sessions.
     observer: OnceLock<Arc<dyn Observer>>,
+    /// Plans of texts that come again and again.
+    plans: plans::Plans,
 }
 
 /// Makes the verifier that is stored of a password.
@@ -65,12 +71,19 @@ impl Engine {
     #[must_use]
     pub fn new(plane: Arc<dyn DataPlane>, planner: Planner, scram: Scram) -> Arc<Self> {
         let (started_ms, serials) = (wall_us() / 1000, serial::Serials::default());
-        Arc::new(Self { plane, planner, scram, started_ms, serials, observer: OnceLock::new() })
+        let plans = plans::Plans::default();
+        Arc::new(Self { plane, planner, scram, started_ms, serials, observer: OnceLock::new(), plans })
     }
 
     /// Says who knows of the sessions, for `pg_stat_activity` and its kin. Once, before the first session.
     pub fn observed_by(&self, observer: Arc<dyn Observer>) {
         let _ = self.observer.set(observer);
+    }
+
+    /// Queries that ran by a plan of an earlier statement since the start, and those that were planned by themselves.
+    #[must_use]
+    pub fn plan_counts(&self) -> (u64, u64) {
+        self.plans.counts()
     }
 
     /// The cluster.
@@ -109,6 +122,7 @@ impl Engine {
             advised: false,
             now_us: None,
             text: Arc::from(""),
+            repeating: None,
         })
     }
 
@@ -154,6 +168,8 @@ pub struct Session {
     now_us: Option<i64>,
     /// The statement that runs, for positions.
     text: Arc<str>,
+    /// The text of the statement that runs, if a plan is to be kept of it for others.
+    repeating: Option<repeat::Skeleton>,
 }
 
 /// A statement that is ready to run, any number of times.
@@ -167,6 +183,8 @@ pub struct Prepared {
     pub columns: Option<Arc<[OutputColumn]>>,
     /// An INSERT taken apart, so that it runs without its AST.
     pub(crate) insert: Option<Arc<crate::insert::template::Template>>,
+    /// The plan that told these, if it is a query.
+    plan: reuse::PlanCell,
 }
 
 impl Session {

@@ -120,6 +120,12 @@ impl Settings {
         self.value("division") == "double"
     }
 
+    /// Whether plans are used for more than one statement.
+    #[must_use]
+    pub fn keeps_plans(&self) -> bool {
+        self.value("plan_cache") == "on"
+    }
+
     /// What of a query vgroups may do.
     #[must_use]
     pub fn pushdown(&self) -> Pushdown {
@@ -369,6 +375,11 @@ impl LiveSettings {
         let done = change(&mut next)?;
         *now = Arc::new(next);
         Ok(done)
+    }
+
+    /// A copy that stays as it is.
+    pub(crate) fn detached(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.now())))
     }
 
     /// Puts back what [`LiveSettings::now`] gave before.

@@ -227,7 +227,7 @@ impl Rewriter<'_> {
 
     fn call(&self, call: ScalarFunction) -> Result<Expr> {
         if matches!(call.name(), "now" | "current_timestamp") && call.args.is_empty() {
-            let now = timestamp(TimeUnit::Microsecond, self.context.now_us, Arc::from("UTC"));
+            let now = timestamp(TimeUnit::Microsecond, self.context.now(), Arc::from("UTC"));
             return Ok(Expr::Literal(now, None));
         }
         if call.name() == "pg_typeof"
@@ -273,7 +273,8 @@ fn number(value: ScalarValue, metadata: Option<FieldMetadata>) -> Transformed<Ex
     }
 }
 
-fn timestamp(unit: TimeUnit, ticks: i64, zone: Arc<str>) -> ScalarValue {
+/// A number of ticks as a timestamp.
+pub(crate) fn timestamp(unit: TimeUnit, ticks: i64, zone: Arc<str>) -> ScalarValue {
     let (ticks, zone) = (Some(ticks), Some(zone));
     match unit {
         TimeUnit::Second => ScalarValue::TimestampSecond(ticks, zone),

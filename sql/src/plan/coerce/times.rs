@@ -18,14 +18,13 @@ pub(super) fn out_of_range(text: &str) -> model::Error {
 /// 22007 if it is no time.
 pub fn parse_instant(text: &str, context: &PlanContext) -> model::Result<i128> {
     let trimmed = text.trim();
-    let now = i128::from(context.now_us) * 1000;
     let day = |days: i64| {
-        let local = chrono::DateTime::from_timestamp_micros(context.now_us)?.with_timezone(&context.timezone);
+        let local = chrono::DateTime::from_timestamp_micros(context.now())?.with_timezone(&context.timezone);
         let midnight = (local.date_naive() + chrono::Duration::days(days)).and_hms_opt(0, 0, 0)?;
         Some(i128::from(local_instant(context.timezone, midnight)?.timestamp()) * 1_000_000_000)
     };
     let special = match trimmed.to_ascii_lowercase().as_str() {
-        "now" => Some(now),
+        "now" => Some(i128::from(context.now()) * 1000),
         "epoch" => Some(0),
         "today" => day(0),
         "tomorrow" => day(1),

@@ -103,6 +103,7 @@ settings! {
     "default_table_access_method" = "heap", Check::Text, false, "Accepted, without effect.";
     "check_function_bodies" = "on", Check::Bool, false, "Accepted, without effect.";
     "session_replication_role" = "origin", Check::OneOf(&["origin", "replica", "local"]), false, "Accepted, without effect.";
+    "plan_cache" = "on", Check::Bool, false, "Whether plans are used for more than one statement; off to compare.";
     "plan_cache_mode" = "auto", Check::OneOf(&["auto", "force_generic_plan", "force_custom_plan"]), false, "Accepted, without effect.";
 }
 
