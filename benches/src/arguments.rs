@@ -49,7 +49,7 @@ bench [MODE] [OPTIONS]
   --form F,…       insert, prepared, csv, binary: only these; queries of the suite need binary (all)
   --vgroups N      vgroups of the database (2)
   --wal OPTIONS    WAL options of the database where one policy is measured (WAL_LEVEL 1)
-  --options TEXT   more options of the database, such as CACHEMODEL 'both'
+  --options TEXT   more options of the database (answers CACHEMODEL 'both', else none)
   --set KEY=VALUE  a setting of our server; may be repeated
   --series N,…     cardinality: how many series (1000,100000,1000000)
   --rows N         cardinality: rows of each (4000000)
@@ -100,7 +100,8 @@ impl Arguments {
             forms: Form::ALL.to_vec(),
             vgroups: 2,
             wal: "WAL_LEVEL 1".to_owned(),
-            options: String::new(),
+            // Newest values in memory are to be compared too.
+            options: if mode == Mode::Answers { "CACHEMODEL 'both'".to_owned() } else { String::new() },
             settings: Vec::new(),
             series: vec![1_000, 100_000, 1_000_000],
             rows: 4_000_000,
