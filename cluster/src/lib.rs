@@ -15,7 +15,7 @@ mod suspect;
 mod vgroup;
 pub mod world;
 
-pub use node::{Node, StartError};
+pub use node::{MemoryUse, Node, StartError};
 pub use settings::Settings;
 pub use world::World;
 

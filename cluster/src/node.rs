@@ -1,10 +1,11 @@
 //! One dnode: opens or founds a data directory, runs its Raft groups, and stops them in order.
 //!
 //! `start.rs` is the start, `controller.rs` keeps the vnodes as the catalog wants them, `background.rs` flushes and
-//! expires, `service.rs` answers other dnodes.
+//! expires, `room.rs` holds writers back, `service.rs` answers other dnodes.
 
 mod background;
 mod controller;
+mod room;
 mod service;
 pub(crate) mod start;
 mod status;
@@ -77,6 +78,7 @@ pub struct Node {
     /// The incarnation of this process, half of the key of exactly-once writes.
     writer: AtomicU64,
     seq: AtomicU64,
+    door: room::Door,
     uids: RwLock<Arc<Uids>>,
     start_ms: i64,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -229,26 +231,36 @@ impl Node {
         replica.maintain(work, database.options.keep_floor(self.world.clock.now_ms())).await
     }
 
-    /// Bytes in all memtables of this dnode.
-    pub(crate) fn memtable_bytes(&self) -> u64 {
-        let replicas = self.replicas.read();
-        replicas.values().filter_map(|replica| replica.shard.vnode().ok()).map(|vnode| vnode.memtable_bytes()).sum()
+    /// What this dnode holds in memory.
+    #[must_use]
+    pub fn memory(&self) -> MemoryUse {
+        MemoryUse {
+            memtables: self.env.memtables().held(),
+            block_cache: self.env.block_cache_bytes(),
+            headers: self.env.header_bytes(),
+            log: self.wal.memory_bytes(),
+        }
     }
 
-    /// Waits until the memtables have room under the budget.
+    /// Waits until the memtables have room for a write of `bytes` under the budget, which it has until it is dropped.
     ///
     /// # Errors
     ///
     /// 53200 at `deadline`.
-    pub(crate) async fn room(&self, deadline: Instant) -> Result<()> {
-        while self.memtable_bytes() > self.settings.memtable_bytes {
-            if Instant::now() > deadline {
-                return Err(model::error!(OutOfMemory, "the memtables of this dnode are full")
-                    .with_detail("Rows arrive faster than they can be written to disk")
-                    .with_hint("Write more slowly, or give memtable_bytes more memory"));
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
+    pub(crate) async fn room(&self, bytes: u64, deadline: Instant) -> Result<room::Admitted<'_>> {
+        self.door.enter(self.env.memtables(), bytes, deadline).await
     }
+}
+
+/// Bytes that a dnode holds in memory, by what they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// Rows that are not on disk yet.
+    pub memtables: u64,
+    /// The block cache, with RocksDB's write buffers and indices.
+    pub block_cache: u64,
+    /// Headers of blocks.
+    pub headers: u64,
+    /// Log entries.
+    pub log: u64,
 }

@@ -28,6 +28,10 @@ pub struct Settings {
     pub memtable_bytes: u64,
     /// Bytes of the block cache that all vnodes share.
     pub cache_bytes: u64,
+    /// Bytes of block headers, of all vnodes, that stay in memory.
+    pub header_bytes: u64,
+    /// Bytes of log entries in memory, of all groups: half for those that wait to be written, half for the newest.
+    pub log_bytes: u64,
     /// Threads that scan and flush.
     pub worker_threads: usize,
     /// Milliseconds that a write, a read or a definition waits for a leader before it fails with 57P03.
@@ -49,6 +53,8 @@ impl Default for Settings {
             flush_interval_ms: 600_000,
             memtable_bytes: 1 << 30,
             cache_bytes: 256 << 20,
+            header_bytes: 256 << 20,
+            log_bytes: 128 << 20,
             worker_threads: std::thread::available_parallelism().map_or(2, usize::from),
             leader_wait_ms: 10_000,
             background_ms: 1_000,

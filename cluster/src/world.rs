@@ -80,10 +80,13 @@ impl Disk for RealDisk {
     }
 
     fn vnodes(&self, settings: &Settings) -> Result<Arc<StorageEnv>, Halt> {
-        let cache = usize::try_from(settings.cache_bytes).unwrap_or(usize::MAX);
-        let options =
-            EnvOptions { block_cache_bytes: cache, workers: settings.worker_threads, ..EnvOptions::default() };
-        StorageEnv::new(&options)
+        let bytes = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        StorageEnv::new(&EnvOptions {
+            block_cache_bytes: bytes(settings.cache_bytes),
+            header_bytes_max: bytes(settings.header_bytes),
+            memtable_bytes_max: settings.memtable_bytes,
+            workers: settings.worker_threads,
+        })
     }
 
     fn boot_id(&self) -> Result<String, Halt> {

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 use cluster::Settings;
 
+use crate::budget::Budget;
+use crate::size::Size;
+
 /// Variables of the environment that are settings begin so.
 const PREFIX: &str = "MARIGRAPH_";
 /// Names the configuration file; not a setting itself.
@@ -56,6 +59,16 @@ impl Kind for PathBuf {
 
     fn show(&self) -> String {
         toml::Value::String(self.display().to_string()).to_string()
+    }
+}
+
+impl Kind for Size {
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::parse(text)
+    }
+
+    fn show(&self) -> String {
+        Self::show(*self)
     }
 }
 
@@ -122,8 +135,13 @@ settings! {
     pg_connections_max: usize = 1000;
     /// Milliseconds that running statements have to end when the process is told to stop.
     drain_ms: u64 = 3_000;
-    /// Bytes that all running queries may hold; sorts and aggregates spill to disk beyond it.
-    query_memory_bytes: usize = 1 << 30;
+    /// Memory of the process, as bytes (4GiB, 512MiB) or a share of the machine's or container's (50%). Memtables,
+    /// caches, queries and statements under way have shares of it.
+    memory: Size = Size::Percent(50);
+    /// Memory of all running queries; sorts and aggregates spill to disk beyond it, others fail with 53200. auto: 30 %.
+    query_memory_bytes: Size = Size::Auto;
+    /// Disk that temporary files in data_dir/temp may take: bytes, or a share of what is free at the start. auto: half.
+    temp_bytes: Size = Size::Auto;
     /// Parallelism of one query.
     query_partitions: usize = std::thread::available_parallelism().map_or(2, usize::from);
     /// host:port under which other dnodes reach this one, rpc_listen if empty; kept in the catalog from the founding on.
@@ -140,10 +158,10 @@ settings! {
     flush_rows: u64 = Settings::default().flush_rows;
     /// Milliseconds after which a memtable that holds rows is flushed.
     flush_interval_ms: u64 = Settings::default().flush_interval_ms;
-    /// Bytes that all memtables may hold; beyond it the largest is flushed, and writers wait.
-    memtable_bytes: u64 = Settings::default().memtable_bytes;
-    /// Bytes of the block cache that all vnodes share.
-    cache_bytes: u64 = Settings::default().cache_bytes;
+    /// Memory of all memtables; beyond it the largest is flushed, and writers wait. auto: 25 % of memory.
+    memtable_bytes: Size = Size::Auto;
+    /// Memory of the block cache that all vnodes share. auto: 15 % of memory.
+    cache_bytes: Size = Size::Auto;
     /// Threads that scan and flush.
     worker_threads: usize = Settings::default().worker_threads;
     /// Milliseconds that a statement waits for a leader before it fails with 57P03.
@@ -153,8 +171,8 @@ settings! {
 }
 
 impl Config {
-    /// The dnode's part.
-    pub(crate) fn dnode(&self) -> Settings {
+    /// The dnode's part, with its shares of the memory.
+    pub(crate) fn dnode(&self, budget: &Budget) -> Settings {
         Settings {
             data_dir: self.data_dir.clone(),
             endpoint: if self.endpoint.is_empty() { self.rpc_listen.to_string() } else { self.endpoint.clone() },
@@ -164,8 +182,10 @@ impl Config {
             election_max_ms: self.election_max_ms,
             flush_rows: self.flush_rows,
             flush_interval_ms: self.flush_interval_ms,
-            memtable_bytes: self.memtable_bytes,
-            cache_bytes: self.cache_bytes,
+            memtable_bytes: budget.memtables,
+            cache_bytes: budget.block_cache,
+            header_bytes: budget.headers,
+            log_bytes: budget.log,
             worker_threads: self.worker_threads,
             leader_wait_ms: self.leader_wait_ms,
             background_ms: self.background_ms,
@@ -200,6 +220,9 @@ impl Config {
         wrong(self.worker_threads > 0, "worker_threads must be at least 1");
         wrong(self.query_partitions > 0, "query_partitions must be at least 1");
         wrong(self.flush_rows > 0, "flush_rows must be at least 1");
+        if let Err(fault) = Budget::here(self) {
+            problems.push(fault);
+        }
         if let Err(fault) = self.log.parse::<tracing_subscriber::EnvFilter>() {
             problems.push(format!("log: {fault}"));
         }
@@ -338,7 +361,7 @@ mod tests {
         ]);
         let layers = Layers { file: Some(file), environment, flags: flags(&[("flush_rows", "3")]) };
         let config = load(&layers).unwrap();
-        assert_eq!((config.flush_rows, config.cache_bytes, config.log.as_str()), (3, 1000, "debug"));
+        assert_eq!((config.flush_rows, config.cache_bytes, config.log.as_str()), (3, Size::Bytes(1000), "debug"));
         assert_eq!(config.pg_listen, Config::default().pg_listen);
     }
 

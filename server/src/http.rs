@@ -13,6 +13,7 @@ use sql::session::Engine;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::budget::Budget;
 use crate::wire::Phase;
 
 /// What the pages are made of.
@@ -20,6 +21,7 @@ use crate::wire::Phase;
 pub(crate) struct Pages {
     pub(crate) node: Arc<Node>,
     pub(crate) engine: Arc<Engine>,
+    pub(crate) budget: Arc<Budget>,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) phase: watch::Receiver<Phase>,
 }
@@ -67,6 +69,7 @@ async fn metrics_page(State(pages): State<Pages>) -> impl IntoResponse {
         gauge("marigraph_vnode_disk_bytes", vnode.disk_bytes);
         gauge("marigraph_vnode_applied_index", vnode.applied);
     }
+    pages.budget.report(&pages.node.memory(), &pages.engine.memory().used());
     pages.metrics.run_upkeep();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], pages.metrics.render())
 }

@@ -3,11 +3,13 @@
 //!
 //! Start reading at [`process::run`]; [`wire`] is the protocol, the only home of pgwire.
 
+mod budget;
 mod cli;
 mod config;
 mod http;
 mod inspect;
 mod process;
+mod size;
 mod wire;
 
 use std::process::ExitCode;
@@ -73,6 +75,8 @@ const THREADS_PER_CORE: usize = 4;
 /// there must be some left for other queries. Those that have nothing to do cost nothing.
 const QUERY_THREADS_PER_CORE: usize = 16;
 const QUERY_THREADS_MIN: usize = 64;
+/// Memory for each of them: a thread's heap keeps some MiB of what it once used.
+const QUERY_THREAD_BYTES: u64 = 16 << 20;
 /// How much queries that hold processors stand back behind writes, votes and the planning of other queries.
 const QUERY_NICE: i32 = 10;
 
@@ -100,7 +104,9 @@ fn serve(config: Config) -> ExitCode {
     }));
     raise_open_files();
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    let queries = threads("query", (QUERY_THREADS_PER_CORE * cores).max(QUERY_THREADS_MIN), QUERY_NICE);
+    let usual = (QUERY_THREADS_PER_CORE * cores).max(QUERY_THREADS_MIN);
+    let affordable = budget::Budget::here(&config).map_or(usual, |budget| (budget.total / QUERY_THREAD_BYTES) as usize);
+    let queries = threads("query", usual.min(affordable.max(8 * cores)), QUERY_NICE);
     let (runtime, queries) = match (threads("serve", THREADS_PER_CORE * cores, 0), queries) {
         (Ok(runtime), Ok(queries)) => (runtime, queries),
         (Err(fault), _) | (_, Err(fault)) => {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use cluster::{Node, World};
 use metrics_exporter_prometheus::PrometheusBuilder;
-use sql::plan::{Planner, PlannerSettings};
+use sql::plan::{Planner, PlannerSettings, ProcessMemory, TempFiles};
 use sql::session::Engine;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
@@ -17,8 +17,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::budget::{Budget, Resident};
 use crate::config::Config;
 use crate::http;
+use crate::size::share;
 use crate::wire::{self, EngineBackend, Phase, Shared};
 
 /// From the signal to the end of the process.
@@ -27,6 +29,8 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(9);
 const FLUSH_MIN: Duration = Duration::from_secs(2);
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
+/// Rows in a batch of a query, at least and at most.
+const BATCH_ROWS: (usize, usize) = (512, 8192);
 /// Until connections whose statements were stopped have said so.
 const STOPPING: Duration = Duration::from_secs(1);
 
@@ -103,19 +107,15 @@ pub(crate) async fn run(config: Config, queries: Handle) -> Result<(), StartErro
     writable(&config.data_dir)?;
     let ports = Ports::bind(&config)?;
     let metrics = PrometheusBuilder::new().install_recorder().map_err(|fault| other(fault.to_string()))?;
-    let settings = config.dnode();
+    let budget = Budget::here(&config).map_err(other)?;
+    let settings = config.dnode(&budget);
     let node = tokio::select! {
         node = Node::start(World::real(&settings), settings) => node?,
         _ = interrupt.recv() => return Ok(()),
         _ = terminate.recv() => return Ok(()),
     };
     let plane = node.plane();
-    let planning = PlannerSettings {
-        target_partitions: config.query_partitions,
-        memory_bytes: config.query_memory_bytes,
-        threads: Some(queries),
-        ..PlannerSettings::default()
-    };
+    let planning = planning(&config, &budget, queries)?;
     let planner = Planner::new(Arc::clone(&plane), &planning).map_err(|error| other(error.to_string()))?;
     let engine = Engine::new(plane, planner, wire::verifier);
     let (phase, watching) = watch::channel(Phase::Serving);
@@ -123,7 +123,13 @@ pub(crate) async fn run(config: Config, queries: Handle) -> Result<(), StartErro
     let shared = Shared::new(EngineBackend { engine: Arc::clone(&engine) }, config.pg_connections_max);
     engine.observed_by(Arc::clone(&shared.registry) as Arc<dyn sql::catalogs::Observer>);
     let serving = tokio::spawn(wire::serve(ports.pg, shared, watching.clone()));
-    let pages = http::Pages { node: Arc::clone(&node), engine: Arc::clone(&engine), metrics, phase: watching };
+    let pages = http::Pages {
+        node: Arc::clone(&node),
+        engine: Arc::clone(&engine),
+        budget: Arc::new(budget),
+        metrics,
+        phase: watching,
+    };
     let answering = tokio::spawn(http::serve(ports.http, pages));
     announce(&config, bound.0.unwrap_or(config.pg_listen), bound.1.unwrap_or(config.http_listen), began.elapsed());
     tokio::select! {
@@ -139,6 +145,38 @@ pub(crate) async fn run(config: Config, queries: Handle) -> Result<(), StartErro
     };
     answering.abort();
     stopped
+}
+
+/// How queries run, with their shares of the memory. The data directory must be this process's.
+fn planning(config: &Config, budget: &Budget, queries: Handle) -> Result<PlannerSettings, StartError> {
+    let bytes = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    let resident = Resident::new();
+    Ok(PlannerSettings {
+        target_partitions: config.query_partitions,
+        // A sort or a join holds some batches of each partition whatever happens: under a small budget they are small.
+        batch_rows: bytes(budget.queries >> 17).clamp(BATCH_ROWS.0, BATCH_ROWS.1),
+        memory_bytes: bytes(budget.queries),
+        staging_bytes: bytes(budget.staging),
+        temp: Some(temp_files(config)?),
+        process: Some(ProcessMemory {
+            allocated: Arc::new(move || resident.allocated()),
+            bytes_max: share(budget.total, 110),
+        }),
+        threads: Some(queries),
+    })
+}
+
+/// The folder of temporary files, without what a process that was killed has left there.
+fn temp_files(config: &Config) -> Result<TempFiles, StartError> {
+    let folder = config.data_dir.join("temp");
+    let failed = |fault: std::io::Error| StartError::Other(format!("{} cannot be cleared: {fault}", folder.display()));
+    match std::fs::remove_dir_all(&folder) {
+        Err(fault) if fault.kind() != std::io::ErrorKind::NotFound => return Err(failed(fault)),
+        _ => std::fs::create_dir_all(&folder).map_err(failed)?,
+    }
+    let disk = rustix::fs::statvfs(&folder).map_err(|fault| failed(fault.into()))?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    Ok(TempFiles { bytes_max: config.temp_bytes.bytes(free, share(free, 50)), folder })
 }
 
 /// Ends what runs, then the dnode.

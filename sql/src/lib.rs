@@ -21,6 +21,7 @@ pub mod pgtype;
 pub mod pgvalue;
 pub mod plan;
 pub mod session;
+mod staging;
 pub mod statement;
 #[cfg(test)]
 pub mod testing;

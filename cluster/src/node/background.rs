@@ -33,15 +33,21 @@ pub(super) async fn run(node: Arc<Node>) {
     let mut compared = BTreeMap::new();
     let mut stored = node.catalog().index;
     loop {
-        tokio::select! {
-            _ = round.tick() => {}
+        let crowded = tokio::select! {
+            biased;
             _ = stop.wait_for(|stop| *stop) => return,
-        }
-        if look_after(&node).await {
+            _ = round.tick() => false,
+            () = node.env.memtables().crowded() => true,
+        };
+        if !crowded && look_after(&node).await {
             continue;
         }
         let replicas: Vec<Arc<Replica>> = node.replicas.read().values().cloned().collect();
         flush_some(&node, &replicas, &mut ages).await;
+        if crowded {
+            // Writers may be waiting for no more than this.
+            continue;
+        }
         if expired.is_none_or(|expired: Instant| expired.elapsed() > EXPIRY) {
             expired = Some(Instant::now());
             for replica in &replicas {
@@ -128,7 +134,7 @@ async fn flush_some(node: &Arc<Node>, replicas: &[Arc<Replica>], ages: &mut BTre
     let limit = Duration::from_millis(node.settings.flush_interval_ms);
     let pinning: BTreeMap<VgroupId, u64> = node.wal.pinning().into_iter().collect();
     let mut sizes = Vec::new();
-    let mut total = 0;
+    let (mut total, mark) = (0, node.env.memtables().mark());
     for replica in replicas {
         let Ok(vnode) = replica.shard.vnode() else { continue };
         let (rows, bytes) = (vnode.memtable_rows(), vnode.memtable_bytes());
@@ -146,7 +152,7 @@ async fn flush_some(node: &Arc<Node>, replicas: &[Arc<Replica>], ages: &mut BTre
     }
     sizes.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
     for (bytes, replica) in sizes {
-        if total <= node.settings.memtable_bytes / 2 {
+        if total <= mark {
             break;
         }
         total -= bytes;

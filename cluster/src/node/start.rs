@@ -131,8 +131,8 @@ fn check(settings: &Settings) -> Result<(), StartError> {
 }
 
 /// Reads the log and says what was found.
-fn open_wal(files: Arc<dyn LogFiles>) -> Result<(Wal, Recovery), StartError> {
-    let (wal, recovery) = Wal::open(files, WalSettings::default())?;
+fn open_wal(files: Arc<dyn LogFiles>, memory: u64) -> Result<(Wal, Recovery), StartError> {
+    let (wal, recovery) = Wal::open(files, WalSettings::within(memory))?;
     if let Some((segment, range)) = &recovery.torn {
         tracing::info!(segment, ?range, "cut an unsynced, torn end off the log");
     }
@@ -156,7 +156,8 @@ pub(crate) async fn start(world: World, settings: Settings, joined: Option<Ident
     let marks = world.disk.files(&directory.join("boot")).map_err(failed("make", &directory.join("boot")))?;
     let boot = Boot::enter(&marks, &world.disk.boot_id()?, identity.dnode)?;
     let wal_files = world.disk.files(&directory.join("wal")).map_err(failed("make", &directory.join("wal")))?;
-    let opened = tokio::task::spawn_blocking(move || open_wal(wal_files)).await;
+    let memory = settings.log_bytes;
+    let opened = tokio::task::spawn_blocking(move || open_wal(wal_files, memory)).await;
     let (wal, _recovery) = opened.map_err(|error| failed("open", &directory)(io::Error::other(error)))??;
     let env = world.disk.vnodes(&settings)?;
     let (group, catalog) = open_mnode(&world, &settings, &wal, &marks, identity.mnode).await?;
@@ -175,6 +176,7 @@ pub(crate) async fn start(world: World, settings: Settings, joined: Option<Ident
         broken: Mutex::new(BTreeMap::new()),
         writer: AtomicU64::new(0),
         seq: AtomicU64::new(0),
+        door: super::room::Door::default(),
         uids: RwLock::new(Arc::new(Uids::new(0))),
         tasks: Mutex::new(Vec::new()),
         stop,

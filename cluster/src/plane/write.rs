@@ -29,7 +29,7 @@ enum Attempt {
 
 impl Plane {
     pub(super) async fn write_all(&self, batch: WriteBatch) -> Result<Outcome> {
-        self.node.room(self.deadline()).await?;
+        let _room = self.node.room(batch.bytes() as u64, self.deadline()).await?;
         let catalog = self.node.catalog();
         let database = batch.database;
         let shares = split(&catalog, batch)?;

@@ -313,7 +313,7 @@ where
             match message {
                 Message::CopyData(data) => {
                     let copy = &mut copy;
-                    self.guard.watch(async move { copy.feed(&data.data).map_err(Stop::from) }).await?;
+                    self.guard.watch(async move { copy.feed(&data.data).await.map_err(Stop::from) }).await?;
                 }
                 Message::CopyDone(_) => break,
                 Message::CopyFail(why) => {

@@ -1,4 +1,4 @@
-//! COPY: its options, and the data of COPY FROM turned into typed columns.
+//! COPY: its options, and the data of COPY FROM turned into typed columns, which gather in a [`Staged`].
 
 mod binary;
 mod csv;
@@ -9,13 +9,16 @@ mod text;
 use model::schema::{RelationKind, Table};
 use model::{Result, Value, error};
 
+use crate::insert::Resolved;
 use crate::insert::stage::{Slot, Stage, Target};
-use crate::insert::{Batch, Resolved};
 use crate::literal::{Literal, Reading};
+use crate::staging::{Staged, Whole};
 use crate::statement::{ColumnName, TableName};
 
-/// Most bytes that one COPY may hold in memory before its end.
-pub const STAGED_BYTES_MAX: usize = 1 << 30;
+/// Most bytes of one line: what is no line by then is hardly data.
+const LINE_BYTES_MAX: usize = 64 << 20;
+/// Bytes of data between two looks at the memory.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// How COPY data looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,10 +62,11 @@ pub enum ForceQuote {
 
 /// A COPY FROM that takes data: feed it bytes, in pieces of any size, then finish.
 ///
-/// Rows gather in memory, in columns, up to [`STAGED_BYTES_MAX`]; nothing is spilled to disk. A bad line fails the
-/// whole COPY: drop it then, and nothing is kept.
+/// Rows gather in columns, and go to a temporary file when they are many. A bad line fails the whole COPY: drop it then,
+/// and nothing is kept.
 pub struct CopyIn {
     rows: CopyRows,
+    staged: Staged,
     format: CopyFormat,
     /// Bytes of a record that is not whole yet.
     buffer: Vec<u8>,
@@ -79,7 +83,6 @@ struct CopyRows {
     defaults: Vec<(Slot, Value)>,
     /// Lines read so far; of binary data, rows.
     line: u64,
-    count: u64,
 }
 
 /// How far the form of the data was read.
@@ -93,18 +96,19 @@ struct Framing {
 
 impl CopyIn {
     /// A COPY into `table`, whose columns are `columns` in this order; None for all of them (of a super table that is
-    /// `tbname`, the columns and the tags). `name` is the table's name in errors.
+    /// `tbname`, the columns and the tags). `name` is the table's name in errors; rows gather in `staged`.
     ///
     /// # Errors
     ///
     /// 42703 for a column that is not there, 42701 for one named twice, 42809 for a super table without `tbname`,
     /// 0A000 if a column that is left out has a default that is no constant.
-    pub fn new(
+    pub(crate) fn new(
         name: &str,
         table: &Resolved,
         columns: Option<&[ColumnName]>,
         format: CopyFormat,
         reading: Reading,
+        staged: Staged,
     ) -> Result<Self> {
         let mut stage = Stage::new(reading);
         let every = every_column(table);
@@ -112,8 +116,8 @@ impl CopyIn {
         let columns = columns.or(every.as_deref());
         let target = stage.target(&named, table, None, columns)?;
         let defaults = crate::insert::constant_defaults(&stage, &target)?;
-        let rows = CopyRows { name: name.to_owned(), stage, target, defaults, line: 0, count: 0 };
-        Ok(Self { rows, format, buffer: Vec::new(), framing: Framing::default() })
+        let rows = CopyRows { name: name.to_owned(), stage, target, defaults, line: 0 };
+        Ok(Self { rows, staged, format, buffer: Vec::new(), framing: Framing::default() })
     }
 
     /// How many columns the data has.
@@ -132,8 +136,19 @@ impl CopyIn {
     ///
     /// # Errors
     ///
-    /// A bad line, with its number in the context; nothing of the COPY may be kept then. 53200 over [`STAGED_BYTES_MAX`].
-    pub fn feed(&mut self, data: &[u8]) -> Result<()> {
+    /// A bad line, with its number in the context; nothing of the COPY may be kept then. 54000 for a line without end, and
+    /// what a temporary file gives.
+    pub async fn feed(&mut self, data: &[u8]) -> Result<()> {
+        for piece in data.chunks(PIECE_BYTES) {
+            self.take(piece)?;
+            if self.staged.is_enough(self.buffer.len() + self.rows.stage.bytes()) {
+                self.hand_over().await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, data: &[u8]) -> Result<()> {
         if self.buffer.is_empty() {
             let used = self.consume(data, false)?;
             self.buffer.extend_from_slice(&data[used..]);
@@ -144,21 +159,27 @@ impl CopyIn {
             buffer.drain(..used);
             self.buffer = buffer;
         }
-        let bytes = self.buffer.len() + self.rows.stage.bytes();
-        if bytes > STAGED_BYTES_MAX {
-            return Err(error!(OutOfMemory, "COPY holds more than {STAGED_BYTES_MAX} bytes")
-                .with_hint("copy the data in several parts")
-                .with_context(format!("COPY {}, line {}", self.rows.name, self.rows.line)));
+        if self.buffer.len() > LINE_BYTES_MAX {
+            return Err(error!(StatementTooComplex, "a line of COPY data has more than {LINE_BYTES_MAX} bytes")
+                .with_hint("A quote that is not closed makes one line of all that follows")
+                .with_context(format!("COPY {}, line {}", self.rows.name, self.rows.line + 1)));
         }
         Ok(())
     }
 
-    /// All rows, after the last piece; and how many.
+    async fn hand_over(&mut self) -> Result<()> {
+        for batch in self.rows.stage.take() {
+            self.staged.push(batch).await?;
+        }
+        Ok(())
+    }
+
+    /// All rows, after the last piece.
     ///
     /// # Errors
     ///
     /// As [`Self::feed`], for the last line.
-    pub fn finish(mut self) -> Result<(Vec<Batch>, u64)> {
+    pub(crate) async fn finish(mut self) -> Result<Whole> {
         let buffer = std::mem::take(&mut self.buffer);
         let used = self.consume(&buffer, true)?;
         if used < buffer.len() || (self.is_binary() && !self.framing.started) {
@@ -168,7 +189,8 @@ impl CopyIn {
                 self.rows.line + 1
             )));
         }
-        Ok((self.rows.stage.finish(), self.rows.count))
+        self.hand_over().await?;
+        self.staged.finish().await
     }
 
     /// Takes the whole records of `data`, and at the end what is left too; gives how many bytes were used.
@@ -275,9 +297,7 @@ impl CopyRows {
         for (slot, value) in &self.defaults {
             self.stage.put(&self.target, *slot, Literal::Value(value))?;
         }
-        self.stage.end_row(&self.target).map_err(|error| self.in_line(error, line))?;
-        self.count += 1;
-        Ok(())
+        self.stage.end_row(&self.target).map_err(|error| self.in_line(error, line))
     }
 
     fn column_name(&self, at: usize) -> String {

@@ -4,7 +4,10 @@ use model::Precision;
 use proptest::prelude::*;
 
 use super::{CopyFormat, CopyIn};
+use crate::insert::Batch;
 use crate::insert::tests::{Tables, describe, print, reading};
+use crate::plan::{Memory, PlannerSettings};
+use crate::staging::Staged;
 use crate::statement::ColumnName;
 
 fn text(header: bool) -> CopyFormat {
@@ -23,17 +26,23 @@ fn names(columns: &str) -> Vec<ColumnName> {
 fn copy(table: &str, columns: Option<&str>, format: CopyFormat, pieces: &[&[u8]]) -> String {
     let tables = Tables::new(Precision::Milli);
     let columns = columns.map(names);
-    let run = || {
-        let mut copy = CopyIn::new(table, tables.get(table), columns.as_deref(), format, reading())?;
+    let run = async {
+        let staged = Staged::new(&memory(256 << 20), "COPY");
+        let mut copy = CopyIn::new(table, tables.get(table), columns.as_deref(), format, reading(), staged)?;
         for piece in pieces {
-            copy.feed(piece)?;
+            copy.feed(piece).await?;
         }
-        copy.finish()
+        copy.finish().await
     };
-    match run() {
-        Ok((batches, count)) => format!("{}{count}", print(&batches)),
+    match futures::executor::block_on(run) {
+        Ok(whole) => format!("{}{}", print(whole.held()), whole.rows()),
         Err(error) => describe(&error),
     }
+}
+
+fn memory(staging_bytes: usize) -> Memory {
+    let settings = PlannerSettings { staging_bytes, ..PlannerSettings::default() };
+    Memory::new(&settings).expect("the settings are fine")
 }
 
 fn whole(table: &str, columns: Option<&str>, format: CopyFormat, data: &str) -> String {
@@ -72,8 +81,15 @@ fn a_super_table_creates_children_from_its_tags() {
     );
     assert!(whole("st", Some("ts a"), csv(false), "").starts_with("Error: 42809"));
     assert_eq!(
-        CopyIn::new("st", Tables::new(Precision::Milli).get("st"), None, csv(false), reading())
-            .map_or(0, |c| c.columns()),
+        CopyIn::new(
+            "st",
+            Tables::new(Precision::Milli).get("st"),
+            None,
+            csv(false),
+            reading(),
+            Staged::new(&memory(1 << 20), "COPY")
+        )
+        .map_or(0, |c| c.columns()),
         8
     );
 }
@@ -226,4 +242,71 @@ proptest! {
         let once = copy("d1", Some("ts a"), format.clone(), &[&data]);
         prop_assert_eq!(copy("d1", Some("ts a"), format, &pieces), once);
     }
+}
+
+/// What of some batches does not depend on how they are cut: their rows.
+fn rows_of(batches: &[Batch]) -> Vec<String> {
+    let text = print(batches);
+    text.lines().filter(|line| line.starts_with("  ") && !line.starts_with("  create")).map(str::to_owned).collect()
+}
+
+/// Lines for many children, some with NULLs, some with long texts.
+fn many_lines(count: usize) -> String {
+    let line = |n: usize| match n % 7 {
+        0 => format!("n{},here,{n},,\"a,{}\"\n", n % 90, n % 9),
+        1 => format!("d1,,{n},{n},\n"),
+        _ => format!("m{},there,{n},{},x{}\n", n % 1300, n * 3, n % 1000),
+    };
+    (0..count).map(line).collect()
+}
+
+#[tokio::test]
+async fn rows_that_do_not_fit_come_back_from_a_file_in_their_order() {
+    let data = many_lines(60_000);
+    let tables = Tables::new(Precision::Milli);
+    let start = |memory: &Memory| {
+        let staged = Staged::new(memory, "COPY");
+        let columns = names("tbname loc ts a b");
+        CopyIn::new("st", tables.get("st"), Some(&columns), csv(false), reading(), staged).expect("a COPY")
+    };
+    let (large, small) = (memory(256 << 20), memory(400 << 10));
+    let mut copy = start(&large);
+    copy.feed(data.as_bytes()).await.expect("good lines");
+    let held = copy.finish().await.expect("good lines");
+    assert!(held.is_held() && held.rows() == 60_000);
+    let expected = rows_of(held.held());
+    assert_eq!(expected.len(), 60_000);
+    let mut copy = start(&small);
+    for piece in data.as_bytes().chunks(7_000) {
+        copy.feed(piece).await.expect("good lines");
+        let used = small.used();
+        assert!(used.staging <= 400 << 10, "{used:?}");
+    }
+    let whole = copy.finish().await.expect("good lines");
+    assert!(!whole.is_held() && whole.held().is_empty() && whole.rows() == 60_000);
+    assert!(small.used().spilled > 1 << 20 && small.used().files == 1, "{:?}", small.used());
+    // As often as one likes, in groups of a bounded size, each with no more tables than it has rows of.
+    for _ in 0..2 {
+        let (mut reader, mut found, mut groups) = (whole.read(), Vec::new(), 0);
+        while let Some(batches) = reader.next().await.expect("readable") {
+            for batch in &batches {
+                assert!(batch.rows.ordinals.iter().all(|ordinal| (*ordinal as usize) < batch.rows.tables.len()));
+                assert!(batch.rows.tables.iter().all(|table| table.create.is_some()));
+            }
+            found.extend(rows_of(&batches));
+            groups += 1;
+        }
+        assert!(groups > 5, "{groups}");
+        assert_eq!(found, expected);
+    }
+    drop(whole);
+    assert_eq!((small.used().files, small.used().spilled, small.used().staging), (0, 0, 0));
+    // A bad line at the end: its number, and nothing is left.
+    let mut copy = start(&small);
+    let bad = format!("{data}n1,here,soon,1,x\n");
+    let error = copy.feed(bad.as_bytes()).await.expect_err("a bad line");
+    assert!(describe(&error).contains("COPY st, line 60001, column ts"), "{}", describe(&error));
+    assert_eq!(small.used().files, 1);
+    drop(copy);
+    assert_eq!((small.used().files, small.used().staging), (0, 0));
 }

@@ -15,6 +15,7 @@ use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{
     Distribution, EquivalenceProperties, LexOrdering, OrderingRequirements, PhysicalExpr, PhysicalSortExpr,
@@ -29,6 +30,7 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 use model::{TimeRange, error};
 
+use crate::exec::held::cell_bytes;
 use crate::functions::grid::Windows;
 use crate::parser::markers::FillMode;
 use crate::plan::error::to_datafusion;
@@ -291,7 +293,9 @@ impl ExecutionPlan for FillExec {
         let schema = self.schema();
         let baseline = BaselineMetrics::new(&self.metrics, at);
         let rows = context.session_config().batch_size();
+        let reserved = MemoryConsumer::new("FILL").register(context.memory_pool());
         let work = Work {
+            reserved,
             input: self.input.execute(at, context)?,
             filling: self.filling.clone(),
             grid: None,
@@ -321,6 +325,8 @@ impl ExecutionPlan for FillExec {
 
 /// One partition of the operator at work.
 struct Work {
+    /// For the partition that is held, the grid, and the partition that was filled last.
+    reserved: MemoryReservation,
     input: SendableRecordBatchStream,
     filling: Filling,
     grid: Option<Vec<i64>>,
@@ -365,6 +371,7 @@ impl Work {
         }
         self.any = true;
         if self.filling.groups == 0 {
+            self.reserved.try_grow(cell_bytes(batch))?;
             self.held.push(batch.clone());
             return Ok(());
         }
@@ -374,6 +381,7 @@ impl Work {
             if nth > 0 || !self.goes_on(&rows)? {
                 self.flush()?;
             }
+            self.reserved.try_grow(cell_bytes(&rows))?;
             self.held.push(rows);
         }
         Ok(())
@@ -398,7 +406,15 @@ impl Work {
         if self.grid.is_none() {
             self.grid = Some(self.filling.grid()?);
         }
-        let filled = self.filling.fill(&rows, self.grid.as_deref().unwrap_or_default(), &self.schema)?;
+        let grid = self.grid.as_deref().unwrap_or_default();
+        // Where each window is and comes from, and about as much again for each column.
+        let width = size_of::<(i64, Option<u64>)>() + size_of::<Option<f64>>() * self.schema.fields().len();
+        let held: usize = held.iter().map(cell_bytes).sum();
+        self.reserved.try_grow(held + (grid.len() + rows.num_rows()) * width)?;
+        let filled = self.filling.fill(&rows, grid, &self.schema)?;
+        // What waits to be taken stays; it is nearly always empty by now.
+        let waits: usize = self.ready.iter().map(cell_bytes).sum();
+        self.reserved.resize(size_of_val(grid) + waits + cell_bytes(&filled));
         self.give(&filled);
         Ok(())
     }

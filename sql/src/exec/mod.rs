@@ -2,4 +2,5 @@
 
 pub mod aggregate;
 pub mod fill;
+pub mod held;
 pub mod scan;

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, make_array};
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
+use datafusion::common::scalar::copy_array_data;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::expressions::Column;
@@ -191,6 +192,23 @@ impl DisplayAs for VgroupScanExec {
     }
 }
 
+/// Bytes of others that a column may keep in memory.
+const SHARED_BYTES_MAX: usize = 64 << 10;
+
+/// A column that keeps little but its own cells in memory: a few rows of a memtable would else count, and be held, as all
+/// of it.
+fn own(values: &ArrayRef) -> ArrayRef {
+    let held = values.get_array_memory_size();
+    if held <= SHARED_BYTES_MAX {
+        return Arc::clone(values);
+    }
+    let data = values.to_data();
+    match data.get_slice_memory_size() {
+        Ok(cells) if held > 2 * cells + SHARED_BYTES_MAX => make_array(copy_array_data(&data)),
+        _ => Arc::clone(values),
+    }
+}
+
 fn bound(tick: i64) -> String {
     match tick {
         i64::MIN => "-∞".into(),
@@ -255,7 +273,7 @@ impl ExecutionPlan for VgroupScanExec {
             let batch = batch.map_err(to_datafusion)?;
             bytes.add(batch.get_array_memory_size());
             baseline.record_output(batch.num_rows());
-            let columns = keep.iter().map(|at| Arc::clone(batch.column(*at))).collect();
+            let columns = keep.iter().map(|at| own(batch.column(*at))).collect();
             let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
             Ok(RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?)
         });

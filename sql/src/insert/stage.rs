@@ -73,6 +73,10 @@ struct Rows {
     last_time: (String, i64),
     /// The table of the row before: tables mostly come in the same order again.
     last_table: u32,
+    /// Some target names its table: it keeps its place.
+    fixed: bool,
+    /// Bytes of the names of tables, about.
+    table_bytes: usize,
 }
 
 /// What a row says of its table.
@@ -153,6 +157,8 @@ impl Rows {
             name: RowName::Missing,
             last_time: (String::new(), 0),
             last_table: 0,
+            fixed: false,
+            table_bytes: 0,
         }
     }
 
@@ -168,6 +174,7 @@ impl Rows {
             return (ordinal, false);
         }
         self.by_name.push(hash);
+        self.table_bytes += 96 + name.len();
         self.tables.push(TableRef { name: name.to_owned(), create: None });
         (self.tables.len() as u32 - 1, true)
     }
@@ -238,6 +245,7 @@ impl Stage {
             self.relations.len() - 1
         });
         let rows = &mut self.relations[at];
+        rows.fixed |= name.is_some();
         let ordinal = name.map(|name| {
             let ordinal = rows.named(&name).0;
             let table = &mut rows.tables[ordinal as usize];
@@ -391,30 +399,47 @@ impl Stage {
     pub(crate) fn bytes(&self) -> usize {
         let of = |rows: &Rows| {
             let columns: usize = rows.columns.iter().flatten().map(ColumnBuilder::bytes).sum();
-            columns + rows.rows * 12 + rows.tables.iter().map(|table| 96 + 2 * table.name.len()).sum::<usize>()
+            columns + rows.rows * 12 + rows.table_bytes
         };
         self.relations.iter().map(of).sum()
     }
 
     /// The batches, one for each relation that got rows.
-    pub(crate) fn finish(self) -> Vec<Batch> {
-        let batch = |rows: Rows| {
-            let count = rows.rows;
-            let columns = rows.relation.columns.iter().zip(rows.columns).filter_map(|(column, builder)| {
-                let mut builder = builder?;
-                builder.absent_to(count);
-                let data_type = builder.data_type();
-                let (values, absent) = builder.finish();
-                Some(WriteColumn { id: column.id, data_type, values, absent })
-            });
-            let columns = columns.collect();
-            let keys = if rows.relation.is_time_series() { Keys::Given(rows.keys) } else { Keys::Assigned(count) };
-            let ordinals = if rows.tables.len() > 1 { rows.ordinals } else { Vec::new() };
-            let (suid, version) = (rows.relation.suid, rows.relation.version);
-            let rows_of = RowBatch { suid, version, tables: rows.tables, ordinals, keys, columns };
-            Batch { database: rows.database, rows: rows_of }
+    pub(crate) fn finish(mut self) -> Vec<Batch> {
+        self.take()
+    }
+
+    /// The rows so far, as [`Self::finish`] gives them; more may follow. Not in the middle of a row.
+    pub(crate) fn take(&mut self) -> Vec<Batch> {
+        self.relations.iter_mut().filter(|rows| rows.rows > 0).map(Rows::take).collect()
+    }
+}
+
+impl Rows {
+    fn take(&mut self) -> Batch {
+        let count = std::mem::take(&mut self.rows);
+        let builders = self.columns.iter_mut().map(Option::take);
+        let columns = self.relation.columns.iter().zip(builders).filter_map(|(column, builder)| {
+            let mut builder = builder?;
+            builder.absent_to(count);
+            let data_type = builder.data_type();
+            let (values, absent) = builder.finish();
+            Some(WriteColumn { id: column.id, data_type, values, absent })
+        });
+        let columns = columns.collect();
+        let keys = std::mem::take(&mut self.keys);
+        let keys = if self.relation.is_time_series() { Keys::Given(keys) } else { Keys::Assigned(count) };
+        let tables = if self.fixed {
+            self.tables.clone()
+        } else {
+            self.by_name = Names::default();
+            (self.last_table, self.table_bytes) = (0, 0);
+            std::mem::take(&mut self.tables)
         };
-        self.relations.into_iter().filter(|rows| rows.rows > 0).map(batch).collect()
+        let ordinals = std::mem::take(&mut self.ordinals);
+        let ordinals = if tables.len() > 1 { ordinals } else { Vec::new() };
+        let (suid, version) = (self.relation.suid, self.relation.version);
+        Batch { database: self.database, rows: RowBatch { suid, version, tables, ordinals, keys, columns } }
     }
 }
 

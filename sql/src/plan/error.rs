@@ -38,17 +38,37 @@ fn clone_of(error: &DataFusionError) -> Error {
         DataFusionError::Execution(message) => of_execution(message),
         DataFusionError::SQL(parser, _) => Error::new(SqlState::SyntaxError, tidy(&parser.to_string())),
         DataFusionError::Configuration(message) => Error::new(SqlState::InvalidParameterValue, tidy(message)),
-        DataFusionError::ResourcesExhausted(message) => {
-            error!(OutOfMemory, "the query needs more memory than it may have").with_detail(tidy(message)).with_hint(
-                "narrow the time range, select fewer columns, or raise the memory that queries may use in the configuration",
-            )
-        }
-        DataFusionError::IoError(io) => Error::new(SqlState::IoError, io.to_string()),
+        DataFusionError::ResourcesExhausted(message) => out_of_memory(message),
+        DataFusionError::IoError(io) => of_io(io),
         other => {
             let message = other.strip_backtrace();
             of_clause(&message).unwrap_or_else(|| Error::internal(tidy(&message)))
         }
     }
+}
+
+/// 53200, with who wanted how much.
+fn out_of_memory(message: &str) -> Error {
+    error!(OutOfMemory, "the query needs more memory than it may have").with_detail(tidy(message)).with_hint(
+        "Narrow the time range, select fewer columns, or give the server more memory (setting memory, or query_memory_bytes)",
+    )
+}
+
+/// What a temporary file says.
+fn of_io(io: &std::io::Error) -> Error {
+    let text = io.to_string();
+    if text.contains("used disk space during the spilling process") {
+        return error!(ConfigurationLimitExceeded, "the query needs more temporary files than it may have")
+            .with_detail(tidy(text.split(". Please").next().unwrap_or(&text)))
+            .with_hint(
+                "Narrow the time range, select fewer columns, or let temporary files take more (setting temp_bytes)",
+            );
+    }
+    if io.kind() == std::io::ErrorKind::StorageFull || text.contains("No space left on device") {
+        return error!(DiskFull, "a temporary file cannot be written: {text}")
+            .with_hint("Free space on the data directory's disk");
+    }
+    Error::new(SqlState::IoError, text)
 }
 
 /// What DataFusion cannot do, in words for people.
@@ -81,6 +101,9 @@ fn of_boxed(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
     if let Some(arrow) = error.downcast_ref::<ArrowError>() {
         return of_arrow(arrow);
     }
+    if let Some(io) = error.downcast_ref::<std::io::Error>() {
+        return of_io(io);
+    }
     let message = error.to_string();
     if message.contains("regex parse error") {
         return bad_regex(&message);
@@ -91,6 +114,7 @@ fn of_boxed(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
 fn of_arrow(error: &ArrowError) -> Error {
     match error {
         ArrowError::ExternalError(inner) => of_boxed(inner.as_ref()),
+        ArrowError::IoError(text, io) if !text.is_empty() => of_io(io),
         ArrowError::DivideByZero => error!(DivisionByZero, "division by zero"),
         ArrowError::ArithmeticOverflow(_) => error!(NumericValueOutOfRange, "value out of range"),
         ArrowError::CastError(message) => of_cast(message),

@@ -11,6 +11,7 @@ mod explain;
 pub mod fill;
 pub mod filter;
 mod lateral;
+mod memory;
 mod merges;
 pub mod names;
 mod output;
@@ -47,6 +48,7 @@ use tokio::time::Instant;
 
 pub use context::{PlanContext, Planned};
 pub use explain::ExplainOptions;
+pub use memory::{Memory, ProcessMemory, QueryMemory, TempFiles};
 
 use crate::lower::{Lowered, lower};
 use crate::pgtype::PgType;
@@ -63,6 +65,12 @@ pub struct PlannerSettings {
     pub batch_rows: usize,
     /// Bytes that all running queries may hold together; sorts and aggregates spill beyond it, others fail with 53200.
     pub memory_bytes: usize,
+    /// Bytes that rows of statements under way and open transactions may take together.
+    pub staging_bytes: usize,
+    /// Where what does not fit goes; None: the system's temporary folder.
+    pub temp: Option<TempFiles>,
+    /// What the process holds; None: nobody looks.
+    pub process: Option<ProcessMemory>,
     /// Whose threads the work of queries holds, which may not yield for long; None: those of the caller.
     pub threads: Option<Handle>,
 }
@@ -70,7 +78,15 @@ pub struct PlannerSettings {
 impl Default for PlannerSettings {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { target_partitions: cores, batch_rows: 8192, memory_bytes: 1 << 30, threads: None }
+        Self {
+            target_partitions: cores,
+            batch_rows: 8192,
+            memory_bytes: 1 << 30,
+            staging_bytes: 256 << 20,
+            temp: None,
+            process: None,
+            threads: None,
+        }
     }
 }
 
@@ -80,6 +96,7 @@ pub const PARAMETERS_MAX: usize = 65_535;
 /// Plans and runs queries of one process.
 pub struct Planner {
     plane: Arc<dyn DataPlane>,
+    memory: Memory,
     states: States,
     threads: Option<Handle>,
 }
@@ -91,7 +108,14 @@ impl Planner {
     ///
     /// If the settings make no sense to DataFusion.
     pub fn new(plane: Arc<dyn DataPlane>, settings: &PlannerSettings) -> Result<Self> {
-        Ok(Self { plane, states: States::new(settings)?, threads: settings.threads.clone() })
+        let memory = Memory::new(settings).map_err(from_datafusion)?;
+        Ok(Self { plane, states: States::new(settings, &memory)?, memory, threads: settings.threads.clone() })
+    }
+
+    /// The memory of queries and of statements under way.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// Plans a query. `parameter_types[n]` is what the client said of `$n+1`; None and missing ones are inferred.

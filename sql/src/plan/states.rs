@@ -9,8 +9,6 @@ use std::sync::Arc;
 use datafusion::catalog::default_table_source::source_as_provider;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::context::SessionState;
-use datafusion::execution::memory_pool::FairSpillPool;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::Optimizer;
@@ -21,7 +19,7 @@ use model::Result;
 use super::error::from_datafusion;
 use super::state::QueryState;
 use super::table::RelationTable;
-use super::{PlanContext, PlannerSettings, fill, merges, pushdown};
+use super::{Memory, PlanContext, PlannerSettings, fill, merges, pushdown};
 use crate::catalogs::CatalogContext;
 
 /// Logical rules that change nothing in a query of one table without subqueries.
@@ -60,9 +58,7 @@ pub(super) struct States {
 }
 
 impl States {
-    pub(super) fn new(settings: &PlannerSettings) -> Result<Self> {
-        let pool = Arc::new(FairSpillPool::new(settings.memory_bytes));
-        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().map_err(from_datafusion)?;
+    pub(super) fn new(settings: &PlannerSettings, memory: &Memory) -> Result<Self> {
         let make = |simple: bool| -> Result<Arc<SessionState>> {
             let mut config = SessionConfig::new()
                 .with_target_partitions(settings.target_partitions.max(1))
@@ -73,6 +69,9 @@ impl States {
             options.sql_parser.map_string_types_to_utf8view = false;
             options.optimizer.max_passes = 4;
             options.explain.show_statistics = false;
+            // Each sort of each partition sets so much aside for its merge.
+            let merge = &mut options.execution.sort_spill_reservation_bytes;
+            *merge = (*merge).min(settings.memory_bytes / (8 * settings.target_partitions.max(1)));
             let mut logical = Optimizer::new().rules;
             let mut physical = PhysicalOptimizer::default().rules;
             if simple {
@@ -81,9 +80,12 @@ impl States {
             }
             physical.insert(0, Arc::new(pushdown::Pushdowns));
             physical.push(Arc::new(merges::WholeMerges));
+            if !simple {
+                physical.push(Arc::new(crate::exec::held::Holders));
+            }
             let mut state = SessionStateBuilder::new()
                 .with_config(config)
-                .with_runtime_env(Arc::clone(&runtime))
+                .with_runtime_env(Arc::clone(memory.runtime()))
                 .with_default_features()
                 .with_query_planner(Arc::new(fill::FillQueryPlanner))
                 .with_optimizer_rules(logical)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::execution::memory_pool::MemoryReservation;
 use futures::StreamExt;
 use model::scan::RowStream;
 use model::{Result, error, fail};
@@ -15,6 +16,8 @@ use sqlparser::ast;
 
 use super::insert::Bound;
 use super::{Outcome, OutputColumn, Rows, Session};
+use crate::exec::held::cell_bytes;
+use crate::plan::error::from_datafusion;
 
 /// Most cursors, and most prepared statements by SQL, in one session.
 const NAMES_MAX: usize = 10_000;
@@ -55,8 +58,8 @@ pub struct Kept {
 }
 
 impl Cursor {
-    /// The next rows, `count` at most, all if None.
-    async fn take(&mut self, count: Option<u64>) -> Result<(Vec<RecordBatch>, u64)> {
+    /// The next rows, `count` at most, all if None, with their memory reserved in `keep`; without it they are passed over.
+    async fn take(&mut self, count: Option<u64>, keep: Option<&MemoryReservation>) -> Result<(Vec<RecordBatch>, u64)> {
         let mut left = count.unwrap_or(u64::MAX);
         let (mut taken, mut rows) = (Vec::new(), 0);
         while left > 0 {
@@ -73,8 +76,10 @@ impl Cursor {
             }
             rows += here as u64;
             left -= here as u64;
-            if here > 0 {
-                taken.push(batch.slice(0, here));
+            if let (Some(reserved), true) = (keep, here > 0) {
+                let batch = batch.slice(0, here);
+                reserved.try_grow(cell_bytes(&batch)).map_err(from_datafusion)?;
+                taken.push(batch);
             }
         }
         Ok((taken, rows))
@@ -129,14 +134,21 @@ impl Session {
                 binary: cursor.binary,
             }));
         }
-        let (taken, rows) = cursor.take(count).await?;
         if only_move {
+            let (_, rows) = cursor.take(count, None).await?;
             return Ok(Outcome::Command(format!("MOVE {rows}")));
         }
+        let reserved = self.engine.memory().query("FETCH");
+        let (taken, _) = cursor.take(count, Some(&reserved)).await?;
+        let taken = taken.into_iter().map(move |batch| {
+            // Given back with the last of them.
+            let _ = &reserved;
+            Ok(batch)
+        });
         Ok(Outcome::Rows(Rows {
             columns: cursor.columns.clone(),
             schema: cursor.schema.clone(),
-            stream: futures::stream::iter(taken.into_iter().map(Ok)).boxed(),
+            stream: futures::stream::iter(taken).boxed(),
             tag: "FETCH",
             binary: cursor.binary,
         }))

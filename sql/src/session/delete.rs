@@ -7,7 +7,9 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampNanosecondArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Int64Type, TimeUnit};
+use datafusion::execution::memory_pool::MemoryReservation;
 use futures::TryStreamExt;
+use model::scan::RowStream;
 use model::schema::{Relation, RelationKind, Table};
 use model::write::{Change, Keys, RowBatch, TableRef, Tables, WriteBatch, WriteColumn};
 use model::{ColumnId, Precision, Result, TimeRange, error, fail};
@@ -15,10 +17,14 @@ use sqlparser::ast::{self, BinaryOperator, Expr};
 
 use super::Session;
 use super::resolve::{self, Object, Resolved};
+use crate::insert::Batch;
+use crate::plan::error::from_datafusion;
 use crate::statement::TableName;
 
-/// Most rows that a DELETE by key or an UPDATE touches at once.
+/// Most rows that a DELETE by key touches at once.
 const KEYS_MAX: usize = 10_000_000;
+/// Bytes that one of them takes: its key and its table, and again in the log entries.
+const DELETE_BYTES: usize = 24;
 
 /// What a condition says, when it only speaks of the time and of tags.
 struct Simple {
@@ -31,9 +37,11 @@ impl Session {
     pub(super) async fn delete(&mut self, table: &TableName, condition: Option<Expr>) -> Result<String> {
         let found = resolve::table(self.plane(), &self.database, table).await?;
         let relation = found.relation()?.clone();
+        // What the keys take, until they are written.
+        let reserved = self.engine.memory().query("the rows to delete");
         let change = match self.as_range(&found, &relation, condition.as_ref()).await? {
             Some((tables, range)) => Change::DeleteRange { suid: relation.suid, tables, range },
-            None => self.keys_to_delete(table, &relation, condition).await?,
+            None => self.keys_to_delete(table, &relation, condition, &reserved).await?,
         };
         if let Change::DeleteKeys { keys, .. } = &change
             && keys.is_empty()
@@ -186,14 +194,21 @@ impl Session {
         let mut select = self.internal_select(&from)?;
         select.selection = conditions.into_iter().reduce(and);
         let mut names = Vec::new();
-        for batch in self.run_internal(select, Vec::new()).await? {
+        let mut found = self.stream_internal(select, Vec::new()).await?;
+        while let Some(batch) = found.try_next().await? {
             names.extend(texts(batch.column(0))?);
         }
         Ok(names)
     }
 
-    /// The keys of the rows that satisfy `condition`.
-    async fn keys_to_delete(&self, table: &TableName, relation: &Relation, condition: Option<Expr>) -> Result<Change> {
+    /// The keys of the rows that satisfy `condition`; `reserved` is for what they take.
+    async fn keys_to_delete(
+        &self,
+        table: &TableName,
+        relation: &Relation,
+        condition: Option<Expr>,
+        reserved: &MemoryReservation,
+    ) -> Result<Change> {
         let what = if relation.is_time_series() { "tbname, _c0" } else { "_rowid" };
         let mut select = self.internal_select(&format!("SELECT {what} FROM {}", self.quoted_name(table)))?;
         select.selection = condition;
@@ -203,7 +218,9 @@ impl Session {
             names.push(relation.name.clone());
         }
         let mut index = std::collections::HashMap::new();
-        for batch in self.run_internal(select, Vec::new()).await? {
+        let mut found = self.stream_internal(select, Vec::new()).await?;
+        while let Some(batch) = found.try_next().await? {
+            reserved.try_grow(batch.num_rows() * DELETE_BYTES).map_err(from_datafusion)?;
             keys.extend_from_slice(ticks(batch.column(batch.num_columns() - 1))?.values());
             if relation.is_time_series() {
                 for name in texts(batch.column(0))? {
@@ -236,7 +253,8 @@ impl Session {
             select.selection = Some(Expr::InList { expr: tbname, list, negated: false });
         }
         let mut rows = 0;
-        for batch in self.run_internal(select, Vec::new()).await? {
+        let mut found = self.stream_internal(select, Vec::new()).await?;
+        while let Some(batch) = found.try_next().await? {
             rows += ticks(batch.column(0))?.values().iter().filter(|key| range.contains(**key)).count();
         }
         Ok(rows as u64)
@@ -272,18 +290,18 @@ impl Session {
                 .push(ast::SelectItem::ExprWithAlias { expr, alias: ast::Ident::new(format!("__set{i}")) });
         }
         select.selection = condition;
-        let batches = self.run_internal(select, Vec::new()).await?;
-        let mut changes = Vec::new();
-        let mut rows = 0;
-        for batch in batches.into_iter().filter(|batch| batch.num_rows() > 0) {
-            rows += batch.num_rows();
-            check_count(rows)?;
-            changes.push(Change::Rows(self.updated(&relation, &columns, &batch, found.database.options.precision)?));
+        let (database, precision) = (found.database.id, found.database.options.precision);
+        let mut staged = self.stage("UPDATE");
+        let mut found = self.stream_internal(select, Vec::new()).await?;
+        while let Some(batch) = found.try_next().await? {
+            if batch.num_rows() > 0 {
+                let rows = self.updated(&relation, &columns, &batch, precision)?;
+                staged.push(Batch { database, rows }).await?;
+            }
         }
-        self.check_replaced(&found.database.name, &relation, &changes).await?;
-        if !changes.is_empty() {
-            self.write(WriteBatch { database: found.database.id, changes }).await?;
-        }
+        let whole = staged.finish().await?;
+        let rows = whole.rows();
+        self.write_whole(whole, true).await?;
         Ok(format!("UPDATE {rows}"))
     }
 
@@ -309,16 +327,24 @@ impl Session {
         })
     }
 
-    /// Runs a query of our own and gives all of its rows.
+    /// Runs a query of our own and gives all of its rows, which are few.
     pub(super) async fn run_internal(
         &self,
         select: ast::Select,
         parameters: Vec<datafusion::common::ScalarValue>,
     ) -> Result<Vec<RecordBatch>> {
+        self.stream_internal(select, parameters).await?.try_collect().await
+    }
+
+    /// The same for a query that may give many rows.
+    pub(super) async fn stream_internal(
+        &self,
+        select: ast::Select,
+        parameters: Vec<datafusion::common::ScalarValue>,
+    ) -> Result<RowStream> {
         let query = super::queries::query_of(select);
         let planned = self.engine.planner.plan_query(&query, self.plan_context(), &[]).await?;
-        let (_, stream) = self.engine.planner.execute(&planned, parameters).await?;
-        stream.try_collect().await
+        Ok(self.engine.planner.execute(&planned, parameters).await?.1)
     }
 }
 

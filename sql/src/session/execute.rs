@@ -349,18 +349,20 @@ impl Session {
             return Err(error!(WrongObjectType, "cannot copy to view \"{}\"", table.name).at(table.position));
         };
         let resolved = self.resolved(&found.database, what);
-        let copy = CopyIn::new(&table.name, &resolved, columns.as_deref(), format, self.reading())?;
+        let staged = self.stage("COPY");
+        let copy = CopyIn::new(&table.name, &resolved, columns.as_deref(), format, self.reading(), staged)?;
         Ok(Outcome::CopyIn(Box::new(copy)))
     }
 
-    /// Ends a COPY FROM: writes its rows, all or none per vgroup, and gives the command tag.
+    /// Ends a COPY FROM: writes its rows, see [`super::staged`], and gives the command tag.
     ///
     /// # Errors
     ///
     /// A bad last line, or what the write gives.
     pub async fn finish_copy(&mut self, copy: CopyIn) -> Result<String> {
-        let (batches, rows) = copy.finish()?;
-        self.write_batches(batches).await?;
+        let whole = copy.finish().await?;
+        let rows = whole.rows();
+        self.write_whole(whole, false).await?;
         Ok(format!("COPY {rows}"))
     }
 

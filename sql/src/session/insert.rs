@@ -1,15 +1,13 @@
 //! INSERT: the fast way from text, the general way from the AST, and from a query.
 //!
-//! Every way ends in [`Session::write_rows`]. Nothing is written before every row was read and checked.
+//! VALUES end in [`Session::write_rows`], queries in [`Session::write_whole`]. Nothing is written before every row was read
+//! and checked.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
 use datafusion::common::ScalarValue;
-use futures::TryStreamExt;
 use model::quick::QuickMap;
-use model::write::{Change, WriteBatch};
 use model::{DataType, Precision, Result, Value, error, fail};
 use sqlparser::ast::{self, Expr};
 
@@ -174,9 +172,10 @@ impl Session {
             && let InsertSource::Query(query) = &target.source
         {
             let values = self.parameter_values(bound)?;
-            let batches = self.query_rows(query, values, bound.types).await?;
-            let rows = self.rows_of_query(target, &tables, batches)?;
-            return self.write_rows(rows).await;
+            let whole = self.stage_query(target, &tables, query, values, bound.types).await?;
+            let rows = whole.rows();
+            self.write_whole(whole, false).await?;
+            return Ok(format!("INSERT 0 {rows}"));
         }
         let evaluated = self.evaluate_cells(&insert, bound).await?;
         let settings = Arc::new(self.value_settings());
@@ -223,21 +222,8 @@ impl Session {
     }
 
     pub(super) async fn write_batches(&mut self, batches: Vec<Batch>) -> Result<()> {
-        let mut writes: Vec<WriteBatch> = Vec::new();
-        for Batch { database, rows } in batches {
-            let change = Change::Rows(rows);
-            match writes.iter_mut().find(|write| write.database == database) {
-                Some(write) => write.changes.push(change),
-                None => writes.push(WriteBatch { database, changes: vec![change] }),
-            }
-        }
-        for write in &writes {
-            self.check_plain_changes(write).await?;
-        }
-        for write in writes {
-            self.write(write).await?;
-        }
-        Ok(())
+        self.check_batches(&batches).await?;
+        self.write_checked(batches).await
     }
 
     /// Evaluates the cells that are neither literals nor parameters, by the address of their expression.
@@ -271,33 +257,6 @@ impl Session {
             }
         }
         Ok(values)
-    }
-
-    /// All rows of a query.
-    pub(super) async fn query_rows(
-        &self,
-        query: &ast::Query,
-        values: Vec<ScalarValue>,
-        types: &[PgType],
-    ) -> Result<Vec<RecordBatch>> {
-        let stream = self.run_query_as(query, values, types).await?.stream;
-        let mut bytes = 0;
-        let batches = stream.try_fold(Vec::new(), |mut batches: Vec<RecordBatch>, batch| {
-            bytes += batch.get_array_memory_size();
-            batches.push(batch);
-            let over = bytes > super::transaction::HELD_BYTES_MAX;
-            futures::future::ready(if over {
-                Err(error!(
-                    OutOfMemory,
-                    "the query gives more than {} MiB of rows to insert",
-                    super::transaction::HELD_BYTES_MAX >> 20
-                )
-                .with_hint("Insert a part at a time, by time range."))
-            } else {
-                Ok(batches)
-            })
-        });
-        batches.await
     }
 
     /// The values of parameters as queries take them.

@@ -20,6 +20,7 @@ mod reuse;
 mod serial;
 mod settings;
 mod show;
+mod staged;
 mod tags;
 mod transact;
 mod transaction;
@@ -44,7 +45,7 @@ use crate::literal::Reading;
 use crate::parser::ParserOptions;
 use crate::pgtype::PgType;
 use crate::pgvalue::ValueSettings;
-use crate::plan::{PlanContext, Planner};
+use crate::plan::{Memory, PlanContext, Planner};
 use crate::statement::Parsed;
 
 /// All that sessions of one process share.
@@ -92,6 +93,12 @@ impl Engine {
         &self.plane
     }
 
+    /// The memory of queries and of statements under way.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        self.planner.memory()
+    }
+
     /// Starts a session for a user who has been authenticated.
     ///
     /// # Errors
@@ -111,7 +118,7 @@ impl Engine {
             login,
             database,
             settings,
-            transaction: transaction::Transaction::default(),
+            transaction: transaction::Transaction::new(self.memory().stage("the writes of a transaction")),
             open: None,
             cursors: HashMap::new(),
             prepared: HashMap::new(),

@@ -1,17 +1,27 @@
 //! What plain tables ask beside time series: defaults, NOT NULL and primary keys.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef};
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::row::{OwnedRow, RowConverter, SortField};
+use datafusion::execution::memory_pool::MemoryReservation;
+use futures::TryStreamExt;
+use model::catalog::Catalog;
 use model::schema::{Column, Relation, RelationKind, Table};
-use model::write::{Change, Keys, RowBatch, WriteBatch};
-use model::{ColumnId, Precision, Result, error};
+use model::write::{Keys, RowBatch};
+use model::{ColumnId, Precision, Result, Suid, error};
 use sqlparser::ast;
 
 use super::Session;
 use super::insert::Tables;
 use crate::insert::{Batch, Resolver};
+use crate::plan::Memory;
+use crate::plan::error::from_datafusion;
+use crate::staging::Whole;
 use crate::statement::{ColumnName, Insert, InsertRow, InsertSource};
 
 impl Session {
@@ -65,90 +75,43 @@ impl Session {
     }
 
     /// Checks rows of plain tables: NOT NULL, and no primary key twice.
-    pub(super) async fn check_plain_changes(&self, write: &WriteBatch) -> Result<()> {
-        let catalog = self.engine.plane.catalog();
-        for change in &write.changes {
-            let Change::Rows(rows) = change else { continue };
-            let Some((database, relation)) = catalog.relation(rows.suid) else { continue };
-            if relation.kind != RelationKind::Plain {
-                continue;
-            }
-            check_not_null(relation, rows, true)?;
-            if !relation.primary_key.is_empty() {
-                self.check_unique(&database.name, relation, rows).await?;
-            }
+    pub(super) async fn check_batches(&self, batches: &[Batch]) -> Result<()> {
+        let mut checks = Checks::new(self, false);
+        batches.iter().try_for_each(|batch| checks.add(&batch.rows))?;
+        self.check_stored(checks).await
+    }
+
+    /// The same of all rows of a statement. `replaced`: they take the place of rows that exist, and columns that are not
+    /// named stay as they are.
+    pub(super) async fn check_whole(&self, whole: &Whole, replaced: bool) -> Result<()> {
+        let mut checks = Checks::new(self, replaced);
+        if !whole.relations().any(|suid| checks.concerns(suid)) {
+            return Ok(());
+        }
+        whole.held().iter().try_for_each(|batch| checks.add(&batch.rows))?;
+        let mut reader = whole.read();
+        while let Some(batches) = reader.next().await? {
+            batches.iter().try_for_each(|batch| checks.add(&batch.rows))?;
+        }
+        self.check_stored(checks).await
+    }
+
+    /// No primary key of new rows is stored already.
+    async fn check_stored(&self, checks: Checks) -> Result<()> {
+        for keys in checks.keys.into_values() {
+            self.check_unique(&keys).await?;
         }
         Ok(())
     }
 
-    /// Checks rows that replace others: NOT NULL of the columns that are named, and no primary key twice.
-    pub(super) async fn check_replaced(&self, database: &str, relation: &Relation, changes: &[Change]) -> Result<()> {
-        for change in changes {
-            let Change::Rows(rows) = change else { continue };
-            check_not_null(relation, rows, false)?;
-            let named = |id: &ColumnId| rows.columns.iter().any(|column| column.id == *id);
-            if relation.primary_key.iter().all(named) && !relation.primary_key.is_empty() {
-                self.check_unique(database, relation, rows).await?;
-            } else if relation.primary_key.iter().any(named) {
-                return Err(error!(
-                    FeatureNotSupported,
-                    "UPDATE of a part of the primary key of \"{}\"", relation.name
-                )
-                .with_hint("Name every column of the primary key."));
-            }
-        }
-        Ok(())
-    }
-
-    async fn check_unique(&self, database: &str, relation: &Relation, rows: &RowBatch) -> Result<()> {
-        let names: Vec<&str> = relation
-            .primary_key
-            .iter()
-            .filter_map(|id| relation.columns.iter().find(|column| column.id == *id))
-            .map(|column| column.name.as_str())
-            .collect();
-        let arrays: Option<Vec<ArrayRef>> = relation
-            .primary_key
-            .iter()
-            .map(|id| rows.columns.iter().find(|column| column.id == *id).map(|column| column.values.clone()))
-            .collect();
-        let Some(arrays) = arrays else { return Ok(()) };
-        let fields = arrays.iter().map(|array| SortField::new(array.data_type().clone())).collect();
-        let converter = RowConverter::new(fields).map_err(model::Error::internal)?;
-        let keys = converter.convert_columns(&arrays).map_err(model::Error::internal)?;
-        let mut seen: HashSet<OwnedRow> = HashSet::with_capacity(rows.rows());
-        let duplicate =
-            || error!(UniqueViolation, "duplicate key value violates unique constraint \"{}_pkey\"", relation.name);
-        for key in &keys {
-            if !seen.insert(key.owned()) {
-                return Err(duplicate());
-            }
-        }
-        let list = names.iter().map(|name| format!("\"{}\"", name.replace('"', "\"\""))).collect::<Vec<_>>().join(", ");
-        let select = self.internal_select(&format!(
-            "SELECT _rowid, {list} FROM {}",
-            super::delete::quoted(database, &relation.name)
-        ))?;
-        // A row that is replaced does not stand in its own way.
-        let replaced: HashSet<i64> = match &rows.keys {
-            Keys::Given(keys) => keys.iter().copied().collect(),
-            Keys::Assigned(_) => HashSet::new(),
-        };
-        for batch in self.run_internal(select, Vec::new()).await? {
-            let row_ids = super::delete::ticks(batch.column(0))?;
-            let stored: Vec<ArrayRef> = batch
-                .columns()
-                .iter()
-                .skip(1)
-                .zip(&arrays)
-                .map(|(stored, given)| datafusion::arrow::compute::cast(stored, given.data_type()))
-                .collect::<std::result::Result<_, _>>()
-                .map_err(model::Error::internal)?;
-            let stored = converter.convert_columns(&stored).map_err(model::Error::internal)?;
-            let mut others = stored.iter().zip(row_ids.values()).filter(|(_, row)| !replaced.contains(row));
-            if others.any(|(key, _)| seen.contains(&key.owned())) {
-                return Err(duplicate());
-            }
+    async fn check_unique(&self, keys: &NewKeys) -> Result<()> {
+        let columns = keys.columns().map(|column| format!("\"{}\"", column.name.replace('"', "\"\"")));
+        let list = columns.collect::<Vec<_>>().join(", ");
+        let table = super::delete::quoted(&keys.database, &keys.relation.name);
+        let select = self.internal_select(&format!("SELECT _rowid, {list} FROM {table}"))?;
+        let mut stored = self.stream_internal(select, Vec::new()).await?;
+        while let Some(batch) = stored.try_next().await? {
+            keys.check_others(&batch)?;
         }
         Ok(())
     }
@@ -176,6 +139,123 @@ fn check_not_null(relation: &Relation, rows: &RowBatch, whole: bool) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Checks of the rows that one statement writes to plain tables.
+struct Checks {
+    catalog: Arc<Catalog>,
+    memory: Memory,
+    replaced: bool,
+    keys: HashMap<Suid, NewKeys>,
+}
+
+impl Checks {
+    fn new(session: &Session, replaced: bool) -> Self {
+        let (catalog, memory) = (session.engine.plane.catalog(), session.engine.memory().clone());
+        Self { catalog, memory, replaced, keys: HashMap::new() }
+    }
+
+    /// Whether rows of a relation are checked at all.
+    fn concerns(&self, suid: Suid) -> bool {
+        self.catalog.relation(suid).is_some_and(|(_, relation)| relation.kind == RelationKind::Plain)
+    }
+
+    fn add(&mut self, rows: &RowBatch) -> Result<()> {
+        let Some((database, relation)) = self.catalog.relation(rows.suid) else { return Ok(()) };
+        if relation.kind != RelationKind::Plain {
+            return Ok(());
+        }
+        check_not_null(relation, rows, !self.replaced)?;
+        let named = |id: &&ColumnId| rows.columns.iter().any(|column| column.id == **id);
+        let count = relation.primary_key.iter().filter(named).count();
+        if count == 0 {
+            return Ok(());
+        }
+        if count < relation.primary_key.len() {
+            return Err(error!(FeatureNotSupported, "UPDATE of a part of the primary key of \"{}\"", relation.name)
+                .with_hint("Name every column of the primary key."));
+        }
+        let keys = match self.keys.entry(rows.suid) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(NewKeys::new(&database.name, relation, rows, &self.memory)?),
+        };
+        keys.add(rows)
+    }
+}
+
+/// The primary keys of new rows of one relation.
+struct NewKeys {
+    database: String,
+    relation: Arc<Relation>,
+    converter: RowConverter,
+    types: Vec<DataType>,
+    seen: HashSet<OwnedRow>,
+    /// Rows whose place is taken: they do not stand in their own way.
+    replaced: HashSet<i64>,
+    reserved: MemoryReservation,
+}
+
+/// Bytes that a key in a set takes beside its own, about.
+const KEY_BYTES: usize = 96;
+
+impl NewKeys {
+    fn new(database: &str, relation: &Arc<Relation>, rows: &RowBatch, memory: &Memory) -> Result<Self> {
+        let types: Vec<DataType> = key_arrays(relation, rows).iter().map(|array| array.data_type().clone()).collect();
+        let fields = types.iter().cloned().map(SortField::new).collect();
+        Ok(Self {
+            database: database.to_owned(),
+            relation: Arc::clone(relation),
+            converter: RowConverter::new(fields).map_err(model::Error::internal)?,
+            types,
+            seen: HashSet::new(),
+            replaced: HashSet::new(),
+            reserved: memory.query("the check of a primary key"),
+        })
+    }
+
+    fn columns(&self) -> impl Iterator<Item = &Column> {
+        let by_id = |id: &ColumnId| self.relation.columns.iter().find(|column| column.id == *id);
+        self.relation.primary_key.iter().filter_map(by_id)
+    }
+
+    fn duplicate(&self) -> model::Error {
+        let name = &self.relation.name;
+        error!(UniqueViolation, "duplicate key value violates unique constraint \"{name}_pkey\"")
+    }
+
+    fn add(&mut self, rows: &RowBatch) -> Result<()> {
+        let keys = self.converter.convert_columns(&key_arrays(&self.relation, rows)).map_err(model::Error::internal)?;
+        self.reserved.try_grow(keys.size() + keys.num_rows() * KEY_BYTES).map_err(from_datafusion)?;
+        for key in &keys {
+            if !self.seen.insert(key.owned()) {
+                return Err(self.duplicate());
+            }
+        }
+        if let Keys::Given(rows) = &rows.keys {
+            self.reserved.try_grow(rows.len() * 2 * size_of::<i64>()).map_err(from_datafusion)?;
+            self.replaced.extend(rows);
+        }
+        Ok(())
+    }
+
+    /// Refuses if a stored row, which is no row that is replaced, has one of the keys. The first column is its row id.
+    fn check_others(&self, stored: &RecordBatch) -> Result<()> {
+        let row_ids = super::delete::ticks(stored.column(0))?;
+        let keys = stored.columns().iter().skip(1).zip(&self.types).map(|(stored, to)| cast(stored, to));
+        let keys: Vec<ArrayRef> = keys.collect::<std::result::Result<_, _>>().map_err(model::Error::internal)?;
+        let keys = self.converter.convert_columns(&keys).map_err(model::Error::internal)?;
+        let mut others = keys.iter().zip(row_ids.values()).filter(|(_, row)| !self.replaced.contains(row));
+        if others.any(|(key, _)| self.seen.contains(&key.owned())) {
+            return Err(self.duplicate());
+        }
+        Ok(())
+    }
+}
+
+/// The columns of the primary key, those of them that are named.
+fn key_arrays(relation: &Relation, rows: &RowBatch) -> Vec<ArrayRef> {
+    let of = |id: &ColumnId| rows.columns.iter().find(|column| column.id == *id).map(|column| column.values.clone());
+    relation.primary_key.iter().filter_map(of).collect()
 }
 
 /// `DEFAULT` as a value of a row becomes the column's expression, NULL if it has none.

@@ -150,10 +150,9 @@ impl Session {
             source: InsertSource::Query(Box::new(query.clone())),
         };
         let tables = self.insert_tables(std::slice::from_ref(&table)).await?;
-        let rows = self.query_rows(query, Vec::new(), &[]).await?;
-        let batches = self.rows_of_query(&target, &tables, rows)?;
-        let count: usize = batches.iter().map(|batch| batch.rows.rows()).sum();
-        self.write_batches(batches).await?;
+        let whole = self.stage_query(&target, &tables, query, Vec::new(), &[]).await?;
+        let count = whole.rows();
+        self.write_whole(whole, false).await?;
         Ok(format!("SELECT {count}"))
     }
 }

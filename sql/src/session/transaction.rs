@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use datafusion::execution::memory_pool::MemoryReservation;
 use model::write::{Change, Effect, Overlay, WriteBatch};
 use model::{DataPlane, DatabaseId, Result, Suid, error, fail};
 
@@ -16,11 +17,12 @@ use super::{Settings, TransactionStatus};
 pub const HELD_BYTES_MAX: usize = 256 << 20;
 
 /// The transaction of a session.
-#[derive(Default)]
 pub(crate) struct Transaction {
     state: State,
     held: Vec<Held>,
     bytes: usize,
+    /// What of the process's memory is held, as [`Self::bytes`] says.
+    reserved: MemoryReservation,
     savepoints: Vec<Savepoint>,
 }
 
@@ -53,6 +55,11 @@ struct Savepoint {
 }
 
 impl Transaction {
+    /// None yet; `reserved` is for what it will hold.
+    pub(crate) fn new(reserved: MemoryReservation) -> Self {
+        Self { state: State::None, held: Vec::new(), bytes: 0, reserved, savepoints: Vec::new() }
+    }
+
     pub(crate) fn status(&self) -> TransactionStatus {
         match self.state {
             State::None | State::Implicit => TransactionStatus::Idle,
@@ -110,18 +117,24 @@ impl Transaction {
     fn discard(&mut self) {
         self.held.clear();
         self.bytes = 0;
+        self.reserved.free();
     }
 
     /// Holds `batch` until COMMIT.
     ///
     /// # Errors
     ///
-    /// `OutOfMemory` beyond [`HELD_BYTES_MAX`].
+    /// `OutOfMemory` beyond [`HELD_BYTES_MAX`], or if all transactions together hold more than their share of the memory.
     pub(crate) fn hold(&mut self, batch: WriteBatch) -> Result<()> {
         let bytes = batch.bytes();
         if self.bytes + bytes > HELD_BYTES_MAX {
             fail!(OutOfMemory, "the transaction holds more than {} MiB of writes", HELD_BYTES_MAX >> 20);
         }
+        self.reserved.try_grow(bytes).map_err(|fault| {
+            error!(OutOfMemory, "open transactions hold more writes than there is memory for")
+                .with_detail(fault.strip_backtrace())
+                .with_hint("Commit smaller parts, or give the server more memory (setting memory)")
+        })?;
         self.bytes += bytes;
         let database = batch.database;
         self.held.extend(batch.changes.into_iter().map(|change| Held { database, change: Arc::new(change) }));
@@ -150,6 +163,8 @@ impl Transaction {
     /// The first refused or unknown share's. The transaction is over all the same.
     pub(crate) async fn commit(&mut self, plane: &dyn DataPlane) -> Result<Effect> {
         let held = std::mem::take(&mut self.held);
+        // Given back when all of it is written.
+        let _reserved = self.reserved.take();
         self.clear();
         let mut batches: Vec<WriteBatch> = Vec::new();
         for Held { database, change } in held {
@@ -195,6 +210,7 @@ impl Transaction {
         let savepoint = &self.savepoints[at];
         self.held.truncate(savepoint.held);
         self.bytes = savepoint.bytes;
+        self.reserved.resize(self.bytes);
         self.state = State::Block;
         Ok((savepoint.settings.clone(), savepoint.first_cursor))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
+use arrow::array::{Array, ArrayRef};
 use arrow::buffer::BooleanBuffer;
 
 use crate::error::Error;
@@ -175,8 +175,10 @@ impl RowBatch {
     /// Bytes in memory, for budgets.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let columns: usize = self.columns.iter().map(|column| column.values.get_array_memory_size()).sum();
-        columns + self.rows() * 12 + self.tables.len() * 64
+        // Cells, not buffers: the columns of a batch that was read from a file share one.
+        let of = |values: &ArrayRef| values.to_data().get_slice_memory_size();
+        let of = |column: &WriteColumn| of(&column.values).unwrap_or_else(|_| column.values.get_array_memory_size());
+        self.columns.iter().map(of).sum::<usize>() + self.rows() * 12 + self.tables.len() * 64
     }
 }
 

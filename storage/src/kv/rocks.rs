@@ -18,10 +18,12 @@ use crate::halt::Halt;
 use crate::kv::{BlockStore, FileWriter, Finished, MetaBatch, Visit};
 
 const META: &str = "meta";
-/// Bytes of all memtables of the meta column families of a dnode.
+/// Most bytes of all memtables of the meta column families of a dnode; a quarter of the cache, where that is less.
 const META_BUFFER_BYTES: usize = 64 << 20;
-/// Bytes of one memtable of meta.
+/// Most bytes of one memtable of meta; an eighth of all of them, where that is less.
 const META_WRITE_BUFFER_BYTES: usize = 8 << 20;
+/// And at least this many of both.
+const META_BUFFER_BYTES_MIN: usize = 1 << 20;
 /// Files that one vnode keeps open.
 const OPEN_FILES_MAX: i32 = 256;
 
@@ -32,6 +34,7 @@ const CLOSING_WAIT: Duration = Duration::from_secs(10);
 pub struct RocksShared {
     cache: Cache,
     buffers: WriteBufferManager,
+    write_buffer: usize,
     env: Env,
     open: Arc<OpenDirs>,
 }
@@ -72,16 +75,24 @@ impl Drop for DirGuard {
 }
 
 impl RocksShared {
-    /// With a block cache of `cache_bytes`.
+    /// With a block cache of `cache_bytes`, which write buffers of meta, indices and filters are part of.
     ///
     /// # Errors
     ///
     /// If RocksDB cannot start its threads.
     pub fn new(cache_bytes: usize) -> Result<Self, Halt> {
         let cache = Cache::new_lru_cache(cache_bytes);
-        let buffers = WriteBufferManager::new_write_buffer_manager_with_cache(META_BUFFER_BYTES, false, cache.clone());
+        let all = META_BUFFER_BYTES.min(cache_bytes / 4).max(META_BUFFER_BYTES_MIN);
+        let write_buffer = META_WRITE_BUFFER_BYTES.min(all / 8).max(META_BUFFER_BYTES_MIN);
+        let buffers = WriteBufferManager::new_write_buffer_manager_with_cache(all, false, cache.clone());
         let env = Env::new().map_err(|error| halt("RocksDB's environment", &error))?;
-        Ok(Self { cache, buffers, env, open: Arc::default() })
+        Ok(Self { cache, buffers, write_buffer, env, open: Arc::default() })
+    }
+
+    /// Bytes in the block cache.
+    #[must_use]
+    pub fn cache_bytes(&self) -> u64 {
+        self.cache.get_usage() as u64
     }
 
     /// Waits until nobody has the store of a directory open.
@@ -104,7 +115,7 @@ impl RocksShared {
         options.create_missing_column_families(true);
         options.set_env(&self.env);
         options.set_write_buffer_manager(&self.buffers);
-        options.set_write_buffer_size(META_WRITE_BUFFER_BYTES);
+        options.set_write_buffer_size(self.write_buffer);
         options.set_max_open_files(OPEN_FILES_MAX);
         options.set_keep_log_file_num(2);
         options.set_stats_dump_period_sec(0);

@@ -131,6 +131,7 @@ impl Vnode {
         let header = RunHeader::start(position, job.clock, job.level, replaces);
         let place = (job.bucket, job.number);
         let mut writer = RunWriter::new(&*self.store, place, self.options.precision, self.options.maxrows, header);
+        writer.within(self.share.budget());
         if job.oldest {
             writer.settle();
         }

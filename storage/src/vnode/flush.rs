@@ -82,6 +82,7 @@ impl Vnode {
             inner.durable_membership = frozen.membership;
             runs.into_iter().for_each(|run| inner.add_run(run));
             inner.drop_spent_tombstones();
+            self.share.note(inner.memtable_size().1);
         }
         self.durable.send_replace(frozen.position);
         Ok(frozen.position)
@@ -150,6 +151,7 @@ impl Vnode {
         let header = RunHeader::start(frozen.position, frozen.clock, 0, Vec::new());
         let place = (bucket, frozen.number);
         let mut writer = RunWriter::new(&*self.store, place, self.options.precision, self.options.maxrows, header);
+        writer.within(self.share.budget());
         if !self.inner.read().runs.contains_key(&bucket) {
             writer.settle();
         }

@@ -13,8 +13,8 @@ const FAN_IN: usize = 32;
 /// Chunks of at least this many rows stay as they are.
 const CHUNK_ROWS_MAX: usize = 16_384;
 
-/// And chunks of at least this many bytes.
-const CHUNK_BYTES_MAX: usize = 4 << 20;
+/// And chunks of at least this many bytes: what is put together is there twice for a moment.
+const CHUNK_BYTES_MAX: usize = 512 << 10;
 
 /// Rows of one relation in the order of their arrival.
 #[derive(Debug)]

@@ -9,6 +9,7 @@
 mod aggregate;
 mod apply;
 mod assemble;
+mod budget;
 mod compact;
 mod decide;
 mod filter;
@@ -56,11 +57,13 @@ use model::{ColumnId, Sid, Suid, TimeRange};
 use crate::halt::Halt;
 use crate::kv::BlockStore;
 use crate::vnode::apply::Verdict;
+use crate::vnode::budget::Share;
 use crate::vnode::memtable::Memtable;
 use crate::vnode::run::Run;
 use crate::vnode::scheduler::Work;
 use crate::vnode::state::State;
 use crate::wal::Position;
+pub use budget::MemtableBudget;
 pub use inspect::{inspect, inspect_runs};
 pub use options::{EnvOptions, StorageEnv, VnodeOptions};
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -106,6 +109,8 @@ pub struct Vnode {
     env: Arc<StorageEnv>,
     store: Arc<dyn BlockStore>,
     inner: RwLock<Inner>,
+    /// What the memtables hold of the dnode's budget.
+    share: Share,
     /// One flush at a time; a checkpoint holds it too.
     flushing: Mutex<()>,
     /// One merge at a time.
@@ -193,9 +198,11 @@ impl Vnode {
         let runs = Run::find_all(&store, env.headers(), &place)?;
         let watermark = state.applied;
         let next_run = flush::next_run(&runs);
+        let share = Share::new(env.memtables());
         let vnode = Arc::new_cyclic(|me| Self {
             dir: dir.to_path_buf(),
             options,
+            share,
             env,
             store,
             inner: RwLock::new(Inner::new(state, next_run)),
@@ -270,6 +277,7 @@ impl Vnode {
         inner.state.clock = version;
         inner.state.applied = Some(position);
         let full = self.is_full(&inner.active);
+        self.share.note(inner.memtable_size().1);
         drop(inner);
         if full {
             self.env.scheduler().request(self.work_handle());
@@ -492,25 +500,35 @@ impl Vnode {
         memtable.rows >= self.options.flush_rows_max || memtable.bytes >= self.options.flush_bytes_max
     }
 
+    /// Whether all memtables of the dnode hold far too much, and this one has a part in it.
+    fn is_overfull(&self) -> bool {
+        self.share.budget().is_overfull() && self.inner.read().active.rows > 0
+    }
+
     fn work_handle(&self) -> Weak<dyn Work> {
         let me: Weak<Self> = self.me.clone();
         me
     }
 
-    /// Waits while the memtable is far over its limit and somebody works on it.
+    /// Waits while the memtable is far over its limit, or all of the dnode's are, and somebody works on it.
     fn wait_for_room(&self) -> Result<(), Halt> {
         let mut halted = self.halted.lock();
         loop {
             if let Some(halt) = &*halted {
                 return Err(halt.clone());
             }
-            let crowded = {
+            // Who has nothing to flush need not wait: no other vnode depends on it.
+            let overfull = self.is_overfull();
+            let crowded = overfull || {
                 let inner = self.inner.read();
                 inner.active.rows >= MEMTABLE_EXCESS.saturating_mul(self.options.flush_rows_max)
                     || inner.active.bytes >= MEMTABLE_EXCESS.saturating_mul(self.options.flush_bytes_max)
             };
             if !crowded || !self.env.scheduler().is_active() {
                 return Ok(());
+            }
+            if overfull {
+                self.share.budget().flush_largest();
             }
             self.env.scheduler().request(self.work_handle());
             // A bound on the wait, so that a missed wake-up costs little.
@@ -521,7 +539,7 @@ impl Vnode {
 
 impl Work for Vnode {
     fn work(&self) {
-        let full = self.is_full(&self.inner.read().active);
+        let full = self.is_full(&self.inner.read().active) || self.is_overfull();
         let done = if full { self.flush_now().map(drop) } else { Ok(()) };
         if let Err(halt) = done.and_then(|()| self.merge_in_background()) {
             self.halt(&halt);

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use crate::halt::Halt;
 use crate::kv::{BlockStore, MemoryStores, RocksShared, RocksStore};
+use crate::vnode::budget::MemtableBudget;
 use crate::vnode::scheduler::Scheduler;
 
 /// How one vnode is set up. The first six fields are written into a new vnode; opening it with others is refused.
@@ -78,6 +79,7 @@ pub struct StorageEnv {
     stores: Stores,
     scheduler: Scheduler,
     headers: Arc<HeaderBudget>,
+    memtables: Arc<MemtableBudget>,
 }
 
 enum Stores {
@@ -92,13 +94,15 @@ pub struct EnvOptions {
     pub block_cache_bytes: usize,
     /// Bytes of block headers kept in memory.
     pub header_bytes_max: usize,
+    /// Bytes that all memtables should hold together.
+    pub memtable_bytes_max: u64,
     /// Threads that flush and merge. With 0 nothing happens in the background: the caller flushes and merges.
     pub workers: usize,
 }
 
 impl Default for EnvOptions {
     fn default() -> Self {
-        Self { block_cache_bytes: 256 << 20, header_bytes_max: 256 << 20, workers: 2 }
+        Self { block_cache_bytes: 256 << 20, header_bytes_max: 256 << 20, memtable_bytes_max: 1 << 30, workers: 2 }
     }
 }
 
@@ -113,6 +117,7 @@ impl StorageEnv {
             stores: Stores::Rocks(RocksShared::new(options.block_cache_bytes)?),
             scheduler: Scheduler::start(options.workers),
             headers: Arc::new(HeaderBudget::new(options.header_bytes_max)),
+            memtables: MemtableBudget::new(options.memtable_bytes_max),
         }))
     }
 
@@ -124,6 +129,7 @@ impl StorageEnv {
             stores: Stores::Memory(MemoryStores::default()),
             scheduler: Scheduler::start(0),
             headers: Arc::new(HeaderBudget::new(64 << 20)),
+            memtables: MemtableBudget::new(1 << 30),
         })
     }
 
@@ -166,6 +172,27 @@ impl StorageEnv {
     pub(crate) fn headers(&self) -> &Arc<HeaderBudget> {
         &self.headers
     }
+
+    /// What all memtables hold together.
+    #[must_use]
+    pub fn memtables(&self) -> &Arc<MemtableBudget> {
+        &self.memtables
+    }
+
+    /// Bytes that the block cache holds, with RocksDB's write buffers and indices.
+    #[must_use]
+    pub fn block_cache_bytes(&self) -> u64 {
+        match &self.stores {
+            Stores::Rocks(shared) => shared.cache_bytes(),
+            Stores::Memory(_) => 0,
+        }
+    }
+
+    /// Bytes of block headers in memory.
+    #[must_use]
+    pub fn header_bytes(&self) -> u64 {
+        self.headers.bytes()
+    }
 }
 
 /// Bounds the bytes of block headers in memory: whoever loads headers registers a way to forget them.
@@ -184,6 +211,10 @@ struct Loaded {
 impl HeaderBudget {
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self { bytes_max, loaded: Mutex::default() }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.loaded.lock().bytes as u64
     }
 
     /// Notes that headers of `bytes` are in memory now; `forget` frees them. The oldest ones go when the budget is

@@ -9,6 +9,7 @@ use model::{Precision, Suid, TimeRange};
 use crate::block::{self, BlockColumn, BlockInput};
 use crate::halt::Halt;
 use crate::kv::{BlockStore, FileWriter, Finished};
+use crate::vnode::budget::MemtableBudget;
 use crate::vnode::keys::{self, BlockId};
 use crate::vnode::memtable::{cell_bytes, some_set};
 use crate::vnode::merge::SeriesMerge;
@@ -21,8 +22,8 @@ const OWN_BLOCK_ROWS_MIN: usize = 128;
 const STEP_ROWS: usize = 32_768;
 /// Rows of the first step, before it is known how wide they are.
 const FIRST_STEP_ROWS: usize = 1024;
-/// Bytes of a step, about.
-const STEP_BYTES: usize = 32 << 20;
+/// Bytes of a step at most, about. A step and what it is made of are in memory a few times.
+const STEP_BYTES_MAX: usize = 32 << 20;
 
 /// Writes one run.
 pub(crate) struct RunWriter<'a> {
@@ -37,6 +38,7 @@ pub(crate) struct RunWriter<'a> {
     header: RunHeader,
     /// Whether nothing older is in the bucket, so that absent means NULL.
     settle: bool,
+    step_bytes: usize,
 }
 
 /// Rows that are not written yet.
@@ -65,7 +67,13 @@ impl<'a> RunWriter<'a> {
             ..header
         };
         let maxrows = maxrows.clamp(OWN_BLOCK_ROWS_MIN, block::ROWS_MAX);
-        Self { store, file: None, bucket, number, precision, maxrows, headers: Vec::new(), header, settle: false }
+        let (file, headers, step_bytes) = (None, Vec::new(), STEP_BYTES_MAX);
+        Self { store, file, bucket, number, precision, maxrows, headers, header, settle: false, step_bytes }
+    }
+
+    /// Takes smaller steps under a small budget: a sixteenth of what all memtables may hold.
+    pub(crate) fn within(&mut self, memtables: &MemtableBudget) {
+        self.step_bytes = usize::try_from(memtables.limit() / 16).unwrap_or(usize::MAX).min(STEP_BYTES_MAX);
     }
 
     /// Says that nothing older is in the bucket: what is absent here is NULL.
@@ -88,7 +96,7 @@ impl<'a> RunWriter<'a> {
                     columns: columns.iter().enumerate().map(|(at, want)| picks.column(at, want)).collect(),
                 };
                 let bytes: usize = more.columns.iter().map(|cells| cell_bytes(&cells.values)).sum();
-                step = (STEP_BYTES / (bytes / picks.rows).max(1)).clamp(OWN_BLOCK_ROWS_MIN, STEP_ROWS);
+                step = (self.step_bytes / (bytes / picks.rows).max(1)).clamp(OWN_BLOCK_ROWS_MIN, STEP_ROWS);
                 pending = Some(match pending.take() {
                     Some(before) => before.append(more),
                     None => more,

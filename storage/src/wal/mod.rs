@@ -179,6 +179,12 @@ impl Wal {
         pinning
     }
 
+    /// Bytes of payload in memory: what waits for the writer, and the newest of what it has written.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.0.shared.memory() as u64
+    }
+
     /// Bytes of all segment files in use.
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {

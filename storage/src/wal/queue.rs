@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use model::VgroupId;
@@ -106,6 +107,8 @@ pub(crate) struct Shared {
     serial_base: u64,
     /// The last serials of groups that were dropped in this run.
     pub(crate) dropped: Mutex<BTreeMap<VgroupId, u64>>,
+    /// Bytes of payload in memory that are written already.
+    pub(crate) cached: AtomicUsize,
 }
 
 impl std::fmt::Debug for Shared {
@@ -128,6 +131,7 @@ impl Shared {
             segments: Mutex::default(),
             serial_base: sequence << RUN_SHIFT,
             dropped: Mutex::default(),
+            cached: AtomicUsize::new(0),
         }
     }
 
@@ -140,6 +144,13 @@ impl Shared {
     pub(crate) fn permits(&self, bytes: usize) -> u32 {
         let most = u32::try_from(self.settings.queue_bytes_max).unwrap_or(u32::MAX);
         u32::try_from(bytes).unwrap_or(u32::MAX).min(most)
+    }
+
+    /// Bytes of payload in memory: those that wait and those that stay.
+    pub(crate) fn memory(&self) -> usize {
+        let room = u32::try_from(self.settings.queue_bytes_max).unwrap_or(u32::MAX) as usize;
+        let waiting = room.min(Semaphore::MAX_PERMITS).saturating_sub(self.room.available_permits());
+        waiting + self.cached.load(Ordering::Relaxed)
     }
 
     /// Queues `op` for the writer; gives it back, with the reason, if the log has halted.

@@ -84,6 +84,15 @@ impl Default for WalSettings {
     }
 }
 
+impl WalSettings {
+    /// With about so many bytes of memory, half for what waits and half for what stays. Never too few for one record.
+    #[must_use]
+    pub fn within(memory: u64) -> Self {
+        let half = usize::try_from(memory / 2).unwrap_or(usize::MAX);
+        Self { queue_bytes_max: half.max(RECORD_PAYLOAD_BYTES_MAX), cache_bytes_max: half, ..Self::default() }
+    }
+}
+
 /// What a start found.
 #[derive(Clone, Debug, Default)]
 pub struct Recovery {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use model::VgroupId;
@@ -342,6 +343,7 @@ impl Writer {
             self.cache_bytes -= oldest.length;
             oldest.group.core.lock().forget_payload(oldest.index, oldest.serial);
         }
+        self.shared.cached.store(self.cache_bytes, Ordering::Relaxed);
     }
 
     /// Makes everything written durable, and acknowledges what waited for it.

@@ -11,6 +11,8 @@ use datafusion::logical_expr::Accumulator;
 /// Feeds each value once to another accumulator.
 pub(super) struct Distinct {
     values: HashSet<ScalarValue>,
+    /// Bytes that values have beside their place in the set.
+    bytes: usize,
     data_type: DataType,
     inner: fn(bool, &DataType) -> Result<Box<dyn Accumulator>>,
     average: bool,
@@ -29,7 +31,7 @@ impl Distinct {
         data_type: DataType,
         inner: fn(bool, &DataType) -> Result<Box<dyn Accumulator>>,
     ) -> Self {
-        Self { values: HashSet::new(), data_type, inner, average }
+        Self { values: HashSet::new(), bytes: 0, data_type, inner, average }
     }
 
     /// What goes between the partial and the final step: the values.
@@ -40,7 +42,11 @@ impl Distinct {
 
     fn keep(&mut self, array: &ArrayRef) -> Result<()> {
         for row in (0..array.len()).filter(|row| array.is_valid(*row)) {
-            self.values.insert(ScalarValue::try_from_array(array, row)?.compacted());
+            let value = ScalarValue::try_from_array(array, row)?.compacted();
+            let bytes = value.size() - size_of::<ScalarValue>();
+            if self.values.insert(value) {
+                self.bytes += bytes;
+            }
         }
         Ok(())
     }
@@ -63,7 +69,8 @@ impl Accumulator for Distinct {
     }
 
     fn size(&self) -> usize {
-        size_of_val(self) + self.values.capacity() * size_of::<ScalarValue>()
+        // The end sorts a copy of them.
+        size_of_val(self) + 2 * (self.values.capacity() * size_of::<ScalarValue>() + self.bytes)
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {

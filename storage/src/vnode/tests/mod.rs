@@ -2,6 +2,7 @@
 //! (`script.rs`), many threads at once (`busy.rs`), and deaths (`crash.rs`).
 
 mod aggregates;
+mod budget;
 mod busy;
 #[cfg(feature = "failpoints")]
 mod crash;

@@ -559,7 +559,7 @@ proptest! {
         held in rows(),
     ) {
         let root = tempfile::tempdir().expect("a temporary directory");
-        let options = EnvOptions { block_cache_bytes: 8 << 20, header_bytes_max: 1, workers: 0 };
+        let options = EnvOptions { block_cache_bytes: 8 << 20, header_bytes_max: 1, workers: 0, ..EnvOptions::default() };
         let env = StorageEnv::new(&options).expect("environment");
         let mut bench = Bench::new(env, &root.path().join("vnode"));
         history(&mut bench, &steps, probe, &held);
