@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN    = target/release/marigraph
 ARGS  ?=
 
-.PHONY: run test verify fix bench bench-build bench-peers bench-long setup help
+.PHONY: run cluster test verify fix bench bench-build bench-peers bench-long setup help
 
 help:                 ## This list.
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/' | sort
@@ -13,6 +13,10 @@ run: setup            ## Builds the server and starts it on ./data, PostgreSQL w
 	@test -x $(BIN) || echo "The first build compiles DataFusion and RocksDB: some tens of minutes on two cores; the next one is quick."
 	@$(CARGO) build --release -p server
 	@exec $(BIN) serve $(ARGS)
+
+cluster: setup        ## Builds the server and starts three dnodes of one cluster on this machine, in ./data-cluster.
+	@$(CARGO) build --release -p server
+	@exec scripts/cluster $(ARGS)
 
 test:                 ## Sets up, builds the server with failpoints and passes every test.
 	@scripts/setup test

@@ -5,6 +5,7 @@
 
 pub mod catalog;
 mod hlc;
+pub mod identity;
 mod mnode;
 pub mod node;
 pub mod peers;

@@ -5,6 +5,8 @@
 
 mod background;
 mod controller;
+mod join;
+mod members;
 mod room;
 mod service;
 pub(crate) mod start;
@@ -27,6 +29,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::hlc::Uids;
+use crate::identity::Identity;
 use crate::peers::Maintenance;
 use crate::plane::{Plane, define};
 use crate::raft::group::{Group, Lost};
@@ -59,6 +62,9 @@ pub enum StartError {
     /// The mnode group has found no leader in time.
     #[error("{0}")]
     NoLeader(String),
+    /// The cluster does not take this dnode.
+    #[error("{0}")]
+    NotJoined(String),
 }
 
 /// A running dnode.
@@ -69,6 +75,7 @@ pub struct Node {
     wal: Wal,
     env: Arc<StorageEnv>,
     boot: start::Boot,
+    identity: RwLock<Identity>,
     marks: Arc<dyn LogFiles>,
     mnode: Arc<Group<mnode::Machine>>,
     catalog: mnode::Machine,
@@ -92,14 +99,14 @@ pub struct Node {
 }
 
 impl Node {
-    /// Opens the data directory, or founds a cluster in an empty one, and returns when the mnode group has a leader,
+    /// Opens the data directory, or founds or joins a cluster with an empty one, and returns when the mnode group has a leader,
     /// the catalog is loaded and every vnode of this dnode is open.
     ///
     /// # Errors
     ///
     /// See [`StartError`].
     pub async fn start(world: World, settings: Settings) -> Result<Arc<Self>, StartError> {
-        start::start(world, settings, None).await
+        start::start(world, settings).await
     }
 
     /// The data plane, as sessions use it.
@@ -202,6 +209,11 @@ impl Node {
     /// Why the replica of a vgroup on this dnode is not open.
     pub(crate) fn broken(&self, vgroup: VgroupId) -> Option<String> {
         self.broken.lock().get(&vgroup).cloned()
+    }
+
+    /// Who this dnode is; of cluster 0 before the cluster is founded.
+    pub(crate) fn identity(&self) -> Identity {
+        *self.identity.read()
     }
 
     /// Which dnode this is.

@@ -12,6 +12,15 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// `host:port` under which other dnodes reach this one; it becomes part of the catalog when the cluster is founded.
     pub endpoint: String,
+    /// `host:port` of a dnode of the cluster to join; empty, or this dnode's own: found one. Looked at once, with an empty
+    /// data directory.
+    pub first_ep: String,
+    /// What a dnode must say to join, and what this one says. Empty: nothing.
+    pub join_token: String,
+    /// Whether dnodes may join that no CREATE DNODE has authorised.
+    pub self_join: bool,
+    /// Replicas of the mnode group that the cluster grows to as dnodes join: 1 or 3.
+    pub num_of_mnodes: u32,
     /// Most vnodes that this dnode may carry.
     pub support_vnodes: u32,
     /// Milliseconds between two heartbeats of a leader.
@@ -45,6 +54,10 @@ impl Default for Settings {
         Self {
             data_dir: PathBuf::from("data"),
             endpoint: "127.0.0.1:6030".to_owned(),
+            first_ep: String::new(),
+            join_token: String::new(),
+            self_join: true,
+            num_of_mnodes: 3,
             support_vnodes: 1024,
             heartbeat_ms: 150,
             election_min_ms: 500,

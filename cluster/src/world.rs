@@ -108,20 +108,15 @@ pub struct World {
 }
 
 impl World {
-    /// The machine itself. The network reaches dnodes of this process only.
+    /// The machine itself, and this way to other dnodes.
     #[must_use]
-    pub fn real(settings: &Settings) -> Self {
-        Self::in_process(settings, &LocalNetwork::new())
+    pub fn real(network: Arc<dyn Network>) -> Self {
+        Self { disk: Arc::new(RealDisk), network, clock: Arc::new(SystemClock), randomness: Arc::new(SystemRandomness) }
     }
 
     /// The machine's disk, clock and randomness, with a network inside this process.
     #[must_use]
     pub fn in_process(settings: &Settings, network: &LocalNetwork) -> Self {
-        Self {
-            disk: Arc::new(RealDisk),
-            network: network.at(&settings.endpoint),
-            clock: Arc::new(SystemClock),
-            randomness: Arc::new(SystemRandomness),
-        }
+        Self::real(network.at(&settings.endpoint))
     }
 }

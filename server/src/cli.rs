@@ -65,6 +65,9 @@ pub(crate) struct Options {
     /// Address for other dnodes.
     #[arg(long, value_name = "ADDR:PORT")]
     rpc_listen: Option<String>,
+    /// A dnode of the cluster to join; without one a new cluster is founded.
+    #[arg(long, value_name = "HOST:PORT")]
+    first_ep: Option<String>,
     /// Address of /health and /metrics.
     #[arg(long, value_name = "ADDR:PORT")]
     http_listen: Option<String>,
@@ -87,6 +90,7 @@ impl Options {
             ("data_dir", "--data-dir", self.data_dir),
             ("pg_listen", "--pg-listen", self.pg_listen),
             ("rpc_listen", "--rpc-listen", self.rpc_listen),
+            ("first_ep", "--first-ep", self.first_ep),
             ("http_listen", "--http-listen", self.http_listen),
             ("log", "--log", self.log),
         ];

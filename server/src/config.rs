@@ -125,7 +125,7 @@ settings! {
     data_dir: PathBuf = Settings::default().data_dir;
     /// Address of the PostgreSQL wire. Users without a password connect from loopback only.
     pg_listen: SocketAddr = address(5433);
-    /// Address for other dnodes.
+    /// Address for other dnodes. Loopback only: what dnodes say to each other is not encrypted yet.
     rpc_listen: SocketAddr = address(6030);
     /// Address of /health and /metrics.
     http_listen: SocketAddr = address(6041);
@@ -146,6 +146,12 @@ settings! {
     query_partitions: usize = std::thread::available_parallelism().map_or(2, usize::from);
     /// host:port under which other dnodes reach this one, rpc_listen if empty; kept in the catalog from the founding on.
     endpoint: String = String::new();
+    /// host:port of a dnode of the cluster to join, looked at with an empty data directory only. Empty: a new cluster.
+    first_ep: String = Settings::default().first_ep;
+    /// A secret that dnodes must share to join; empty: none.
+    join_token: String = Settings::default().join_token;
+    /// Replicas of the metadata that the cluster grows to as dnodes join: 1 or 3.
+    num_of_mnodes: u32 = Settings::default().num_of_mnodes;
     /// Most vnodes that this dnode may carry.
     support_vnodes: u32 = Settings::default().support_vnodes;
     /// Milliseconds between two heartbeats of a leader.
@@ -176,6 +182,10 @@ impl Config {
         Settings {
             data_dir: self.data_dir.clone(),
             endpoint: if self.endpoint.is_empty() { self.rpc_listen.to_string() } else { self.endpoint.clone() },
+            first_ep: self.first_ep.clone(),
+            join_token: self.join_token.clone(),
+            self_join: true,
+            num_of_mnodes: self.num_of_mnodes,
             support_vnodes: self.support_vnodes,
             heartbeat_ms: self.heartbeat_ms,
             election_min_ms: self.election_min_ms,
@@ -213,6 +223,11 @@ impl Config {
                 problems.push(text.to_owned());
             }
         };
+        wrong(
+            self.rpc_listen.ip().is_loopback(),
+            "rpc_listen must be a loopback address: what dnodes say to each other is not encrypted yet",
+        );
+        wrong(matches!(self.num_of_mnodes, 1 | 3), "num_of_mnodes must be 1 or 3");
         wrong(self.heartbeat_ms > 0, "heartbeat_ms must be at least 1");
         wrong(self.election_min_ms > self.heartbeat_ms, "election_min_ms must be greater than heartbeat_ms");
         wrong(self.election_max_ms > self.election_min_ms, "election_max_ms must be greater than election_min_ms");
@@ -282,6 +297,8 @@ fn spelled(key: &str) -> String {
     match key {
         "supportVnodes" => "support_vnodes".to_owned(),
         "dataDir" => "data_dir".to_owned(),
+        "firstEp" => "first_ep".to_owned(),
+        "numOfMnodes" => "num_of_mnodes".to_owned(),
         "fqdn" => "endpoint".to_owned(),
         other => other.replace('-', "_"),
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cluster::peers::wire::WireNetwork;
 use cluster::{Node, World};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use sql::plan::{Planner, PlannerSettings, ProcessMemory, TempFiles};
@@ -61,8 +62,8 @@ pub(crate) enum StartError {
 struct Ports {
     pg: TcpListener,
     http: TcpListener,
-    /// Bound so that no other process takes it; dnodes begin to talk in clusters.
-    _rpc: TcpListener,
+    /// Other dnodes.
+    rpc: TcpListener,
 }
 
 /// Connections of the listener have keep-alive probes: one whose peer has vanished ends some day, and gives its place back.
@@ -88,7 +89,7 @@ impl Ports {
     fn bind(config: &Config) -> Result<Self, StartError> {
         Ok(Self {
             pg: listen(config.pg_listen, "the PostgreSQL wire", "pg_listen")?,
-            _rpc: listen(config.rpc_listen, "other dnodes", "rpc_listen")?,
+            rpc: listen(config.rpc_listen, "other dnodes", "rpc_listen")?,
             http: listen(config.http_listen, "HTTP", "http_listen")?,
         })
     }
@@ -108,9 +109,17 @@ pub(crate) async fn run(config: Config, queries: Handle) -> Result<(), StartErro
     let ports = Ports::bind(&config)?;
     let metrics = PrometheusBuilder::new().install_recorder().map_err(|fault| other(fault.to_string()))?;
     let budget = Budget::here(&config).map_err(other)?;
-    let settings = config.dnode(&budget);
+    let mut settings = config.dnode(&budget);
+    if config.endpoint.is_empty()
+        && let Ok(bound) = ports.rpc.local_addr()
+    {
+        settings.endpoint = bound.to_string();
+    }
+    // Other dnodes may speak before this one is up: a new one hears of its cluster that way.
+    let network = WireNetwork::new(&settings.endpoint);
+    let peers = tokio::spawn(peers(Arc::clone(&network), ports.rpc));
     let node = tokio::select! {
-        node = Node::start(World::real(&settings), settings) => node?,
+        node = Node::start(World::real(network), settings) => node?,
         _ = interrupt.recv() => return Ok(()),
         _ = terminate.recv() => return Ok(()),
     };
@@ -144,6 +153,7 @@ pub(crate) async fn run(config: Config, queries: Handle) -> Result<(), StartErro
         _ = terminate.recv() => Err(other("stopped at once by a second signal".to_owned())),
     };
     answering.abort();
+    peers.abort();
     stopped
 }
 
@@ -177,6 +187,13 @@ fn temp_files(config: &Config) -> Result<TempFiles, StartError> {
     let disk = rustix::fs::statvfs(&folder).map_err(|fault| failed(fault.into()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     Ok(TempFiles { bytes_max: config.temp_bytes.bytes(free, share(free, 50)), folder })
+}
+
+/// Answers other dnodes until it is aborted.
+async fn peers(network: Arc<WireNetwork>, listener: TcpListener) {
+    if let Err(fault) = cluster::peers::wire::serve(network, listener, std::future::pending()).await {
+        tracing::error!(%fault, "other dnodes cannot reach this one any more");
+    }
 }
 
 /// Ends what runs, then the dnode.

@@ -144,6 +144,16 @@ pub enum Statement {
         /// OR REPLACE.
         or_replace: bool,
     },
+    /// CREATE DNODE: authorises a server process.
+    CreateDnode {
+        /// `host:port` of its internal port.
+        endpoint: String,
+    },
+    /// CREATE MNODE ON DNODE.
+    CreateMnode {
+        /// Which dnode.
+        dnode: u32,
+    },
     /// DROP VIEW.
     DropView {
         /// Which.

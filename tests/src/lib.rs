@@ -36,6 +36,8 @@ pub struct Options {
     pub settings: Vec<String>,
     /// Environment, such as `FAILPOINTS`.
     pub environment: Vec<(String, String)>,
+    /// The port for other dnodes, which must stay the same over restarts in a cluster; None: any.
+    pub rpc_port: Option<u16>,
 }
 
 impl Options {
@@ -44,6 +46,16 @@ impl Options {
     pub fn set(mut self, setting: &str) -> Self {
         self.settings.push(setting.to_owned());
         self
+    }
+
+    /// As a dnode with this port for others, which joins the one at `first`; none: it founds the cluster.
+    #[must_use]
+    pub fn dnode(mut self, rpc_port: u16, first: Option<u16>) -> Self {
+        self.rpc_port = Some(rpc_port);
+        match first {
+            Some(first) => self.set(&format!("first_ep=127.0.0.1:{first}")),
+            None => self,
+        }
     }
 
     /// With one more environment variable.
@@ -137,7 +149,8 @@ impl Server {
     /// If the process cannot be made.
     #[must_use]
     pub fn spawn(data: &Path, options: &Options) -> Self {
-        let (port, rpc, http_port) = (free_port(), free_port(), free_port());
+        let (port, http_port) = (free_port(), free_port());
+        let rpc = options.rpc_port.unwrap_or_else(free_port);
         let mut command = Command::new(binary());
         command
             .args(["serve", "--data-dir"])
@@ -211,6 +224,16 @@ impl Server {
         self.child.wait().expect("a child can be waited for");
     }
 
+    /// Sends a signal, such as `STOP`.
+    ///
+    /// # Panics
+    ///
+    /// If the process is gone.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(status.expect("kill can be run").success());
+    }
+
     /// Waits for the process to end by itself.
     ///
     /// # Panics
@@ -233,8 +256,7 @@ impl Server {
     ///
     /// If the process does not end within 15 s.
     pub async fn stop(&mut self) -> ExitStatus {
-        let status = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
-        assert!(status.expect("kill can be run").success());
+        self.signal("TERM");
         self.wait(Duration::from_secs(15)).await
     }
 

@@ -56,6 +56,9 @@ pub fn apply(catalog: &Catalog, change: &CatalogChange, stamp_ms: i64) -> Result
             create_dnode(&mut next, endpoint, *support_vnodes, stamp_ms)?
         }
         CatalogChange::CreateMnode { dnode } => create_mnode(&mut next, *dnode, stamp_ms)?,
+        CatalogChange::Join { endpoint, support_vnodes, uuid } => {
+            join(&mut next, endpoint, *support_vnodes, *uuid, stamp_ms)?
+        }
     };
     Ok((next, defined))
 }
@@ -114,10 +117,45 @@ fn create_mnode(catalog: &mut Catalog, dnode: DnodeId, stamp_ms: i64) -> Result<
     if catalog.mnodes.len() >= limits::MNODES_MAX {
         fail!(ConfigurationLimitExceeded, "a cluster has at most {} mnodes", limits::MNODES_MAX);
     }
-    let replica = catalog.next.replica;
-    catalog.next.replica += 1;
-    catalog.mnodes.insert(dnode, Mnode { replica, created_ms: stamp_ms });
+    catalog.mnodes.insert(dnode, Mnode { replica: mnode_replica(dnode), created_ms: stamp_ms });
     Ok(Defined::Done)
+}
+
+/// The replica of the mnode group that a dnode carries: every dnode follows that group, and an mnode also votes in it.
+/// Dnode ids are never reused, so these are not either; they lie beyond all replicas that the catalog gives out. The
+/// founder's came from there.
+pub(crate) fn mnode_replica(dnode: DnodeId) -> u64 {
+    if dnode == DnodeId(1) { 1 } else { 1 << 32 | u64::from(dnode.0) }
+}
+
+fn join(catalog: &mut Catalog, endpoint: &str, support_vnodes: u32, uuid: u128, stamp_ms: i64) -> Result<Defined> {
+    let known = catalog.dnodes.values().find(|dnode| dnode.endpoint == endpoint).map(|dnode| dnode.id);
+    let id = match known {
+        Some(id) => id,
+        None => {
+            create_dnode(catalog, endpoint, support_vnodes, stamp_ms)?;
+            DnodeId(catalog.next.dnode.0 - 1)
+        }
+    };
+    match catalog.joined.get(&id) {
+        None if id == DnodeId(1) => {
+            fail!(DuplicateObject, "\"{endpoint}\" is the endpoint of the dnode that founded the cluster")
+        }
+        Some(other) if *other != uuid => {
+            return Err(error!(
+                DuplicateObject,
+                "dnode {} has joined from \"{endpoint}\" before, with other data", id.0
+            )
+            .with_detail("A dnode that has lost its data has forgotten what it voted for and acknowledged")
+            .with_hint("Start it with its old data directory, or under an endpoint that no dnode has had"));
+        }
+        _ => {}
+    }
+    if let Some(dnode) = catalog.dnodes.get_mut(&id) {
+        dnode.support_vnodes = support_vnodes;
+    }
+    catalog.joined.insert(id, uuid);
+    Ok(Defined::Dnode(id))
 }
 
 fn create_database(

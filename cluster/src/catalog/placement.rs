@@ -1,18 +1,25 @@
 //! Which dnodes carry the replicas of a new vgroup.
 
-use model::catalog::Replica;
+use model::catalog::{Dnode, Replica};
 use model::{Catalog, DnodeId, Result, fail};
+
+use crate::identity::FOUNDER;
+
+/// The dnodes that may carry vnodes: one that was only authorised has never been there.
+fn present(catalog: &Catalog) -> impl Iterator<Item = &Dnode> {
+    catalog.dnodes.values().filter(|dnode| dnode.id == FOUNDER || catalog.joined.contains_key(&dnode.id))
+}
 
 /// Whether the cluster has a dnode for each of `replica` replicas.
 pub(super) fn enough(catalog: &Catalog, replica: u8) -> Result<()> {
-    let dnodes = catalog.dnodes.len();
+    let dnodes = present(catalog).count();
     if dnodes < usize::from(replica) {
         return Err(model::error!(
             ConfigurationLimitExceeded,
             "Out of dnodes: REPLICA {replica} needs {replica} dnodes and the cluster has {dnodes}, \
              more dnodes are needed"
         )
-        .with_hint("Start more dnodes and authorise them with CREATE DNODE, or ask for fewer replicas"));
+        .with_hint("Start more dnodes with --first-ep, or ask for fewer replicas"));
     }
     Ok(())
 }
@@ -21,9 +28,7 @@ pub(super) fn enough(catalog: &Catalog, replica: u8) -> Result<()> {
 /// Gives out replica ids.
 pub(super) fn place(catalog: &mut Catalog, replica: u8) -> Result<Vec<Replica>> {
     enough(catalog, replica)?;
-    let mut load: Vec<(usize, DnodeId)> = catalog
-        .dnodes
-        .values()
+    let mut load: Vec<(usize, DnodeId)> = present(catalog)
         .map(|dnode| (carried(catalog, dnode.id), dnode.id))
         .filter(|(vnodes, id)| *vnodes < catalog.dnodes[id].support_vnodes as usize)
         .collect();

@@ -116,6 +116,10 @@ impl Script {
             }
             "drop-user" => CatalogChange::DropUser { name },
             "create-dnode" => CatalogChange::CreateDnode { endpoint: name, support_vnodes: 8 },
+            "join" => {
+                let uuid = args.take_key("uuid").unwrap_or("7").parse()?;
+                CatalogChange::Join { endpoint: name, support_vnodes: 8, uuid }
+            }
             "create-mnode" => CatalogChange::CreateMnode { dnode: DnodeId(name.parse()?) },
             "take-writer" => CatalogChange::TakeWriter,
             _ => return Ok(None),

@@ -13,7 +13,8 @@ use storage::wal::Position;
 use crate::raft::types::{decode, encode};
 
 const MAGIC: &[u8; 6] = b"MGCAT\0";
-const FORMAT: u16 = 1;
+/// 2: dnodes that have joined, behind all the rest.
+const FORMAT: u16 = 2;
 const HEADER: usize = 12;
 
 /// The catalog at one position of the mnode group's log.
@@ -55,6 +56,10 @@ impl CatalogFile {
         if checksum != crc32c::crc32c(body) {
             return Err(damaged());
         }
+        if format == 1 {
+            // What came in format 2 is a map at the end; an empty one is a zero.
+            return decode(&[body, &[0]].concat()).map_err(|_: io::Error| damaged());
+        }
         decode(body).map_err(|_: io::Error| damaged())
     }
 }
@@ -80,7 +85,7 @@ mod tests {
             assert!(CatalogFile::decode("x", &damaged).is_err(), "byte {at}");
         }
         let mut newer = bytes.to_vec();
-        newer[6] = 2;
-        assert!(matches!(CatalogFile::decode("x", &newer), Err(Halt::Newer { found: 2, known: 1, .. })));
+        newer[6] = 3;
+        assert!(matches!(CatalogFile::decode("x", &newer), Err(Halt::Newer { found: 3, known: 2, .. })));
     }
 }

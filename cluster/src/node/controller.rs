@@ -28,6 +28,7 @@ impl Node {
         let mut tasks = self.tasks.lock();
         tasks.push(tokio::spawn(follow(self.clone())));
         tasks.push(tokio::spawn(super::background::run(self.clone())));
+        tasks.push(tokio::spawn(super::members::run(self.clone())));
     }
 
     /// Compares the catalog with the vnodes that are open here, and makes them agree.

@@ -3,10 +3,12 @@
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
+use model::catalog::{CatalogChange, Defined};
 use model::scan::{RowStream, ScanRequest};
 use model::{Error, Result, VgroupId, error};
 
 use super::Node;
+use crate::identity::Identity;
 use crate::peers::{RaftCall, Request, Response, Service, Written};
 use crate::plane::share::Part;
 use crate::raft::group::Lost;
@@ -14,9 +16,14 @@ use crate::vgroup::replica::{NotWritten, applied};
 
 #[async_trait]
 impl Service for Node {
-    async fn answer(&self, request: Request) -> Response {
+    async fn answer(&self, caller: &Identity, request: Request) -> Response {
         if self.stopping.load(Ordering::Acquire) {
             return Response::Failed(error!(AdminShutdown, "the dnode is shutting down").into());
+        }
+        if !matches!(request, Request::Join { .. })
+            && let Err(error) = self.admit(caller)
+        {
+            return Response::Failed(error.into());
         }
         match request {
             Request::Raft { group, replica, call } => self.raft(group, replica, call).await,
@@ -39,10 +46,15 @@ impl Service for Node {
                 Err(error) => Response::Failed(error.into()),
             },
             Request::Status => Response::Status(self.own_status().into()),
+            Request::Join { endpoint, support_vnodes, uuid, token } => match self.may_join(&endpoint, &token) {
+                Ok(()) => self.join(endpoint, support_vnodes, uuid).await,
+                Err(error) => Response::Failed(error.into()),
+            },
         }
     }
 
-    async fn scan(&self, vgroup: VgroupId, request: ScanRequest) -> Result<RowStream> {
+    async fn scan(&self, caller: &Identity, vgroup: VgroupId, request: ScanRequest) -> Result<RowStream> {
+        self.admit(caller)?;
         let not_here = || error!(CannotConnectNow, "this dnode does not lead vgroup {}", vgroup.0);
         let replica = self.replica(vgroup).ok_or_else(not_here)?;
         replica.scan(request).await.map_err(|error| match error {
@@ -53,6 +65,61 @@ impl Service for Node {
 }
 
 impl Node {
+    /// Refuses a caller of another cluster, one that was dropped, and one that has lost its data.
+    fn admit(&self, caller: &Identity) -> Result<()> {
+        let own = self.identity();
+        let refused = |why: String| Err(error!(InsufficientPrivilege, "{why}"));
+        if own.cluster_id == 0 {
+            return refused("this dnode belongs to no cluster yet".to_owned());
+        }
+        if caller.cluster_id != own.cluster_id {
+            return refused(format!(
+                "this dnode belongs to cluster {:016x}, the caller to {:016x}",
+                own.cluster_id, caller.cluster_id
+            ));
+        }
+        let catalog = self.catalog();
+        let known = catalog.dnodes.contains_key(&caller.dnode);
+        // One that this dnode has not heard of yet may be new.
+        if !known && caller.dnode < catalog.next.dnode {
+            return refused(format!("dnode {} was dropped", caller.dnode.0));
+        }
+        match catalog.joined.get(&caller.dnode) {
+            Some(uuid) if *uuid != caller.uuid => {
+                refused(format!("dnode {} has come back with another data directory", caller.dnode.0))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn may_join(&self, endpoint: &str, token: &str) -> Result<()> {
+        if !same(token.as_bytes(), self.settings.join_token.as_bytes()) {
+            return Err(error!(InvalidAuthorizationSpecification, "the join token is not the one of this cluster")
+                .with_hint("Start the new dnode with the join_token that the others have"));
+        }
+        if self.identity().cluster_id == 0 {
+            return Err(error!(CannotConnectNow, "this dnode belongs to no cluster yet"));
+        }
+        let authorised = self.catalog().dnodes.values().any(|dnode| dnode.endpoint == endpoint);
+        let open = self.settings.self_join || !self.settings.join_token.is_empty();
+        if !authorised && !open {
+            return Err(error!(InsufficientPrivilege, "dnode \"{endpoint}\" is not authorised")
+                .with_hint(format!("Run CREATE DNODE '{endpoint}', or give all dnodes one join_token")));
+        }
+        Ok(())
+    }
+
+    /// Takes a new dnode into the cluster, if this one leads the mnode group. Asked again, it gives the same answer.
+    async fn join(&self, endpoint: String, support_vnodes: u32, uuid: u128) -> Response {
+        let cluster_id = self.identity().cluster_id;
+        match self.define(CatalogChange::Join { endpoint, support_vnodes, uuid }).await {
+            Ok((Ok(Defined::Dnode(dnode)), _)) => Response::Joined(Identity { cluster_id, dnode, uuid }),
+            Ok((Ok(other), _)) => Response::Failed(Error::internal(format!("joining gave {other:?}")).into()),
+            Ok((Err(error), _)) => Response::Failed(error.into()),
+            Err(lost) => self.lost(lost),
+        }
+    }
+
     async fn raft(&self, group: VgroupId, replica: u64, call: RaftCall) -> Response {
         let refused = |why: String| Response::Failed(Error::internal(why).into());
         let answered = if group == VgroupId::MNODE {
@@ -112,4 +179,9 @@ impl Node {
             Lost::Stopped(why) => Response::Failed(error!(CannotConnectNow, "the replica has stopped: {why}").into()),
         }
     }
+}
+
+/// Whether two secrets are equal, in a time that does not tell where they differ.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }

@@ -18,7 +18,9 @@ use storage::wal::{GroupLog, GroupRecovery, Recovery, Wal, WalSettings};
 use tokio::sync::watch;
 
 use super::{Node, StartError};
+use crate::catalog::mnode_replica;
 use crate::hlc::Uids;
+use crate::identity::FOUNDER;
 use crate::raft::group::{Group, Parts};
 use crate::raft::inbox::Inbox;
 use crate::raft::log_store::LogStore;
@@ -31,17 +33,6 @@ const LEADER_WAIT: Duration = Duration::from_secs(60);
 
 /// A database that is there from the start, because every client of PostgreSQL expects it.
 const FIRST_DATABASE: &str = "postgres";
-
-/// Who a dnode is in its cluster.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Identity {
-    pub(crate) dnode: DnodeId,
-    /// Its replica of the mnode group.
-    pub(crate) mnode: u64,
-}
-
-/// The dnode that founds a cluster.
-const FOUNDER: Identity = Identity { dnode: DnodeId(1), mnode: 1 };
 
 /// Who this dnode is, and how the last run of it ended.
 pub(super) struct Boot {
@@ -147,20 +138,21 @@ fn open_wal(files: Arc<dyn LogFiles>, memory: u64) -> Result<(Wal, Recovery), St
     Ok((wal, recovery))
 }
 
-/// Starts the founder, or another dnode that the catalog knows by `joined`.
-pub(crate) async fn start(world: World, settings: Settings, joined: Option<Identity>) -> Result<Arc<Node>, StartError> {
-    let identity = joined.unwrap_or(FOUNDER);
+/// Starts a dnode: as the one that its data directory says, else as a new one.
+pub(super) async fn start(world: World, settings: Settings) -> Result<Arc<Node>, StartError> {
     check(&settings)?;
     let directory = settings.data_dir.clone();
     let lock = lock(&directory)?;
     let marks = world.disk.files(&directory.join("boot")).map_err(failed("make", &directory.join("boot")))?;
+    let identity = super::join::identity(&world, &settings, &marks).await?;
+    world.network.introduce(identity);
     let boot = Boot::enter(&marks, &world.disk.boot_id()?, identity.dnode)?;
     let wal_files = world.disk.files(&directory.join("wal")).map_err(failed("make", &directory.join("wal")))?;
     let memory = settings.log_bytes;
     let opened = tokio::task::spawn_blocking(move || open_wal(wal_files, memory)).await;
     let (wal, _recovery) = opened.map_err(|error| failed("open", &directory)(io::Error::other(error)))??;
     let env = world.disk.vnodes(&settings)?;
-    let (group, catalog) = open_mnode(&world, &settings, &wal, &marks, identity.mnode).await?;
+    let (group, catalog) = open_mnode(&world, &settings, &wal, &marks, mnode_replica(identity.dnode)).await?;
     let (stop, _) = watch::channel(false);
     let (failure, _) = watch::channel(None);
     let node = Arc::new(Node {
@@ -169,6 +161,7 @@ pub(crate) async fn start(world: World, settings: Settings, joined: Option<Ident
         wal,
         env,
         boot,
+        identity: RwLock::new(identity),
         marks,
         mnode: group,
         catalog,
@@ -188,7 +181,7 @@ pub(crate) async fn start(world: World, settings: Settings, joined: Option<Ident
     });
     let own: Arc<dyn crate::peers::Service> = node.clone();
     node.world.network.serve(&node.settings.endpoint, Arc::downgrade(&own));
-    if joined.is_none() {
+    if identity.dnode == FOUNDER {
         node.initialize().await?;
     }
     node.found().await?;
@@ -230,8 +223,8 @@ impl Node {
     /// Makes the mnode group, if there is none yet.
     async fn initialize(&self) -> Result<(), StartError> {
         let failed = |source| StartError::Io { what: "start the mnode group".to_owned(), source };
-        let own = Member { dnode: FOUNDER.dnode, endpoint: self.settings.endpoint.clone() };
-        self.mnode.initialize(BTreeMap::from([(FOUNDER.mnode, own)])).await.map_err(failed)
+        let own = Member { dnode: FOUNDER, endpoint: self.settings.endpoint.clone() };
+        self.mnode.initialize(BTreeMap::from([(mnode_replica(FOUNDER), own)])).await.map_err(failed)
     }
 
     /// Waits for the mnode group, and founds the cluster if there is none.
@@ -256,7 +249,23 @@ impl Node {
             })
             .await?;
         }
-        Ok(())
+        self.remember()
+    }
+
+    /// Writes down who this dnode is, now that its cluster is founded.
+    fn remember(&self) -> Result<(), StartError> {
+        let mut identity = self.identity.write();
+        let cluster_id = self.catalog().cluster_id;
+        if identity.cluster_id == cluster_id {
+            return Ok(());
+        }
+        if identity.cluster_id != 0 {
+            let why = format!("the data is of cluster {cluster_id:016x}, the identity of {:016x}", identity.cluster_id);
+            return Err(StartError::Damaged(why));
+        }
+        identity.cluster_id = cluster_id;
+        self.world.network.introduce(*identity);
+        identity.store(&self.marks).map_err(failed("write the identity in", &self.settings.data_dir))
     }
 
     /// All replicas are open, and those that are suspect are marked: the last run is dealt with.

@@ -1,5 +1,6 @@
 //! What SHOW VNODES, SHOW MNODES and SHOW DNODES show.
 
+use futures::future::join_all;
 use model::plane::{DnodeStatus, MnodeStatus, Status, VnodeStatus};
 
 use super::Node;
@@ -63,8 +64,10 @@ impl Node {
     pub(crate) async fn cluster_status(&self) -> Status {
         let mut status = self.own_status();
         let catalog = self.catalog();
-        for peer in catalog.dnodes.values().filter(|peer| peer.id != self.dnode()) {
-            let answer = self.world.network.call(&peer.endpoint, Request::Status).await;
+        let others = catalog.dnodes.values().filter(|peer| peer.id != self.dnode());
+        let asked =
+            others.map(|peer| async move { (peer, self.world.network.call(&peer.endpoint, Request::Status).await) });
+        for (peer, answer) in join_all(asked.collect::<Vec<_>>()).await {
             let Ok(Response::Status(said)) = answer else {
                 let note = "status not received".to_owned();
                 status.dnodes.push(DnodeStatus { dnode: peer.id, status: "offline".to_owned(), reboot_ms: 0, note });

@@ -9,6 +9,7 @@ use model::{Result, VgroupId};
 use parking_lot::RwLock;
 
 use super::{Network, Request, Response, Service, Unreachable};
+use crate::identity::Identity;
 use crate::raft::types::{decode, encode};
 
 /// Connects the dnodes of one process. Clones are the same network.
@@ -32,7 +33,7 @@ impl LocalNetwork {
     /// The network as the dnode at `endpoint` sees it.
     #[must_use]
     pub fn at(&self, endpoint: &str) -> Arc<dyn Network> {
-        Arc::new(View { network: self.clone(), own: endpoint.to_owned() })
+        Arc::new(View { network: self.clone(), own: endpoint.to_owned(), identity: RwLock::new(Identity::default()) })
     }
 
     /// Cuts a dnode off from all others.
@@ -50,6 +51,7 @@ impl LocalNetwork {
 struct View {
     network: LocalNetwork,
     own: String,
+    identity: RwLock<Identity>,
 }
 
 impl View {
@@ -71,7 +73,8 @@ impl Network for View {
             |why: std::io::Error| Unreachable { endpoint: endpoint.to_owned(), why: why.to_string(), sent: true };
         let service = self.reach(endpoint)?;
         let request: Request = decode(&encode(&request)).map_err(failed)?;
-        let response = service.answer(request).await;
+        let caller = *self.identity.read();
+        let response = service.answer(&caller, request).await;
         // The link may have been cut while the other side was at work.
         self.reach(endpoint).map_err(|lost| Unreachable { sent: true, ..lost })?;
         decode(&encode(&response)).map_err(failed)
@@ -83,10 +86,15 @@ impl Network for View {
         vgroup: VgroupId,
         request: ScanRequest,
     ) -> std::result::Result<Result<RowStream>, Unreachable> {
-        Ok(self.reach(endpoint)?.scan(vgroup, request).await)
+        let caller = *self.identity.read();
+        Ok(self.reach(endpoint)?.scan(&caller, vgroup, request).await)
     }
 
     fn serve(&self, endpoint: &str, service: Weak<dyn Service>) {
         self.network.0.write().services.insert(endpoint.to_owned(), service);
+    }
+
+    fn introduce(&self, identity: Identity) {
+        *self.identity.write() = identity;
     }
 }

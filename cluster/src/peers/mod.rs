@@ -5,6 +5,7 @@
 
 pub mod local;
 mod refusal;
+pub mod wire;
 
 use std::sync::Weak;
 
@@ -16,6 +17,7 @@ use model::scan::{RowStream, ScanRequest};
 use model::{DnodeId, Result, Value, VgroupId};
 use serde::{Deserialize, Serialize};
 
+use crate::identity::Identity;
 pub use refusal::Refusal;
 
 /// What one dnode asks of another.
@@ -57,6 +59,17 @@ pub enum Request {
     },
     /// The state of that dnode.
     Status,
+    /// To any dnode: a new one asks to belong to the cluster.
+    Join {
+        /// `host:port` under which it answers.
+        endpoint: String,
+        /// Most vnodes that it may carry.
+        support_vnodes: u32,
+        /// See [`Identity::uuid`].
+        uuid: u128,
+        /// What the operator gave both of them.
+        token: String,
+    },
 }
 
 /// A message between two replicas of a group, encoded as `raft::types` does.
@@ -128,6 +141,8 @@ pub enum Response {
     Maintained,
     /// To [`Request::Status`].
     Status(PeerStatus),
+    /// To [`Request::Join`]: who the new dnode is.
+    Joined(Identity),
     /// This dnode does not lead that group; here is who does, if it knows.
     NotLeader(Option<String>),
     /// The request could not be served.
@@ -212,16 +227,19 @@ pub trait Network: Send + Sync {
 
     /// From now on requests to `endpoint` go to `service`, until it is gone.
     fn serve(&self, endpoint: &str, service: Weak<dyn Service>);
+
+    /// From now on every request says that `identity` asks.
+    fn introduce(&self, identity: Identity);
 }
 
 /// Who answers other dnodes.
 #[async_trait]
 pub trait Service: Send + Sync {
-    /// Answers a request.
-    async fn answer(&self, request: Request) -> Response;
+    /// Answers a request of `caller`, or refuses a caller who does not belong here.
+    async fn answer(&self, caller: &Identity, request: Request) -> Response;
 
-    /// Scans a vgroup that this dnode leads.
-    async fn scan(&self, vgroup: VgroupId, request: ScanRequest) -> Result<RowStream>;
+    /// Scans a vgroup that this dnode leads, for `caller`.
+    async fn scan(&self, caller: &Identity, vgroup: VgroupId, request: ScanRequest) -> Result<RowStream>;
 }
 
 /// Pieces of a file that travel in one message.

@@ -71,9 +71,11 @@ impl Plane {
                             }
                             return Ok(defined);
                         }
-                        Ok(Response::Defined(Err(refusal))) | Ok(Response::Failed(refusal)) => {
-                            return Err(refusal.into());
-                        }
+                        Ok(Response::Defined(Err(refusal))) => return Err(refusal.into()),
+                        Ok(Response::Failed(refusal)) => match Error::from(refusal) {
+                            error if super::write::moves_on(&error) => {}
+                            error => return Err(error),
+                        },
                         Ok(Response::NotLeader(_)) => {}
                         Ok(other) => return Err(unknown(&format!("{} answered {other:?}", leader.endpoint))),
                         Err(unreachable) if unreachable.sent => return Err(unknown(&unreachable.to_string())),

@@ -85,7 +85,10 @@ impl Plane {
             if let Some(member) = self.leader_of(vgroup, tried) {
                 match self.node.world.network.call(&member.endpoint, request.clone()).await {
                     Ok(Response::NotLeader(_)) | Err(_) => {}
-                    Ok(Response::Failed(refusal)) => return Err(refusal.into()),
+                    Ok(Response::Failed(refusal)) => match Error::from(refusal) {
+                        error if write::moves_on(&error) => {}
+                        error => return Err(error),
+                    },
                     Ok(response) => return Ok(response),
                 }
             }

@@ -100,7 +100,7 @@ impl Plane {
             if let Some(member) = self.leader_of(vgroup, tried).filter(|member| member.dnode != self.node.dnode()) {
                 match self.node.world.network.scan(&member.endpoint, vgroup, request.clone()).await {
                     Ok(Ok(stream)) => return Ok(stream),
-                    Ok(Err(error)) if error.state() != model::SqlState::CannotConnectNow => return Err(error),
+                    Ok(Err(error)) if !super::write::moves_on(&error) => return Err(error),
                     Ok(Err(_)) | Err(_) => {}
                 }
             }

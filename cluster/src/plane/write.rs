@@ -4,7 +4,7 @@
 use futures::future::join_all;
 use model::command::{Applied, Rejection, Stamp};
 use model::write::{Effect, Outcome, Share, WriteBatch};
-use model::{Catalog, DatabaseId, Error, Result, VgroupId, error};
+use model::{Catalog, DatabaseId, Error, Result, SqlState, VgroupId, error};
 use tokio::time::Instant;
 
 use super::share::{PART_BYTES_MAX, Part, Step, cut, split};
@@ -151,12 +151,21 @@ impl Plane {
             Ok(Response::Written(Written::Refused(refusal))) => Attempt::Refused(refusal.into()),
             Ok(Response::Written(Written::Unknown(why))) => Attempt::Unknown(why),
             Ok(Response::NotLeader(_)) => Attempt::NotLed,
-            Ok(Response::Failed(refusal)) => Attempt::Refused(refusal.into()),
+            Ok(Response::Failed(refusal)) => match Error::from(refusal) {
+                // It is going down, or not up yet: another one will lead.
+                error if moves_on(&error) => Attempt::NotLed,
+                error => Attempt::Refused(error),
+            },
             Ok(other) => Attempt::Unknown(format!("{} answered {other:?}", member.endpoint)),
             Err(unreachable) if unreachable.sent => Attempt::Unknown(unreachable.to_string()),
             Err(_) => Attempt::NotLed,
         }
     }
+}
+
+/// Whether the refusal is about the dnode that was asked and not about what it was asked.
+pub(super) fn moves_on(error: &Error) -> bool {
+    matches!(error.state(), SqlState::AdminShutdown | SqlState::CannotConnectNow)
 }
 
 /// Waits for what was proposed here.

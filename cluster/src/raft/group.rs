@@ -1,6 +1,6 @@
 //! One replica of one Raft group, as the rest of the room uses it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::log_store::LogStore;
 use super::network::{Links, Snapshot};
-use super::types::{Answer, Command, Member, SnapshotMeta, Types, Vote, decode, encode};
+use super::types::{Answer, Command, LogId, Member, SnapshotMeta, Types, Vote, decode, encode};
 use crate::Settings;
 use crate::peers::{Network, RaftCall};
 use crate::raft::inbox::Inbox;
@@ -252,13 +252,38 @@ where
         self.raft.trigger().transfer_leader(to).await.map_err(io::Error::other)
     }
 
-    /// Makes another replica a voter, once it has caught up.
-    #[cfg(test)]
-    pub(crate) async fn add_voter(&self, replica: u64, member: Member) -> io::Result<()> {
-        self.raft.add_learner(replica, member, true).await.map_err(io::Error::other)?;
-        let change = openraft::ChangeMembers::AddVoterIds(std::collections::BTreeSet::from([replica]));
-        self.raft.change_membership(change, true).await.map_err(io::Error::other)?;
-        Ok(())
+    /// Has another replica follow the group. Only a leader can.
+    pub(crate) async fn add_learner(&self, replica: u64, member: Member) -> io::Result<()> {
+        self.raft.add_learner(replica, member, false).await.map(drop).map_err(io::Error::other)
+    }
+
+    /// Gives replicas that follow the group a vote, all at once. Only a leader can.
+    pub(crate) async fn add_voters(&self, replicas: BTreeSet<u64>) -> io::Result<()> {
+        let change = openraft::ChangeMembers::AddVoterIds(replicas);
+        self.raft.change_membership(change, true).await.map(drop).map_err(io::Error::other)
+    }
+
+    /// Who has a vote.
+    pub(crate) fn voters(&self) -> BTreeSet<u64> {
+        self.raft.voter_ids().collect()
+    }
+
+    /// Everyone in the group, with or without a vote.
+    pub(crate) fn members(&self) -> BTreeSet<u64> {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().nodes().map(|(replica, _)| *replica).collect()
+    }
+
+    /// The replicas that have at most `entries` entries less than this one, which leads.
+    pub(crate) fn caught_up(&self, entries: u64) -> BTreeSet<u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let last = metrics.last_log_index.unwrap_or(0);
+        let reached = |(_, matched): &(&u64, &Option<LogId>)| {
+            matched.as_ref().is_some_and(|matched| matched.index + entries >= last)
+        };
+        metrics.replication.iter().flatten().filter(reached).map(|(replica, _)| *replica).collect()
     }
 
     /// Answers a message of another replica.

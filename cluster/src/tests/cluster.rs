@@ -1,77 +1,138 @@
-//! Three dnodes in one process: every statement through every gateway, and one dnode after the other away.
+//! Three dnodes in one process: every statement through every gateway, and one dnode after the other away. Over a network
+//! whose links can be cut, and over TCP.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use model::catalog::CatalogChange;
 use model::options::DatabaseOptions;
-use model::plane::{Command, Reply};
+use model::plane::{Command, Reply, Status};
 use model::schema::{RelationKind, Table};
 use model::write::{Change, Tables};
-use model::{DataPlane, DnodeId, TimeRange};
+use model::{DataPlane, TimeRange};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::dnode::{create, create_database, read, rows, settings, stop, write};
-use crate::node::start::{Identity, start};
+use crate::node::StartError;
 use crate::peers::local::LocalNetwork;
-use crate::raft::types::Member;
+use crate::peers::wire::{self, WireNetwork};
 use crate::{Node, Settings, World};
 
-/// Three dnodes that all carry an mnode.
+/// A dnode that answers on a port of its own.
+struct Served {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+/// Three dnodes of one cluster.
 struct Cluster {
-    network: LocalNetwork,
+    /// Links that can be cut; None: TCP.
+    network: Option<LocalNetwork>,
     settings: Vec<Settings>,
-    identities: Vec<Identity>,
-    nodes: Vec<Arc<Node>>,
+    nodes: Vec<Option<Arc<Node>>>,
+    served: Vec<Option<Served>>,
     _directory: tempfile::TempDir,
 }
 
 impl Cluster {
-    async fn start() -> Self {
+    async fn start(network: Option<LocalNetwork>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let network = LocalNetwork::new();
-        let own = |number: u32| {
+        let mut all = Vec::new();
+        for number in 1..=3 {
+            let endpoint = match &network {
+                Some(_) => format!("d{number}:6030"),
+                None => {
+                    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+                    listener.local_addr().expect("bound").to_string()
+                }
+            };
+            let first_ep = all.first().map_or(String::new(), |first: &Settings| first.endpoint.clone());
             let path = directory.path().join(number.to_string());
-            Settings { endpoint: format!("d{number}:6030"), leader_wait_ms: 60_000, ..settings(&path) }
-        };
-        let settings: Vec<Settings> = (1..=3).map(own).collect();
-        let world = World::in_process(&settings[0], &network);
-        let founder = Node::start(world, settings[0].clone()).await.expect("founds");
-        let mut nodes = vec![founder.clone()];
-        let mut identities = vec![Identity { dnode: DnodeId(1), mnode: 1 }];
-        for number in [2, 3] {
-            let own = &settings[number as usize - 1];
-            let (plane, dnode) = (founder.plane(), DnodeId(number));
-            let authorise = CatalogChange::CreateDnode { endpoint: own.endpoint.clone(), support_vnodes: 64 };
-            plane.define(authorise).await.expect("authorised");
-            plane.define(CatalogChange::CreateMnode { dnode }).await.expect("authorised");
-            let mnode = plane.catalog().mnodes[&dnode].replica;
-            let identity = Identity { dnode, mnode };
-            let member = Member { dnode, endpoint: own.endpoint.clone() };
-            let world = World::in_process(own, &network);
-            let joining = start(world, own.clone(), Some(identity));
-            let (joined, added) = tokio::join!(joining, founder.mnode().add_voter(mnode, member));
-            added.expect("the mnode group grows");
-            nodes.push(joined.expect("joins"));
-            identities.push(identity);
+            all.push(Settings { endpoint, first_ep, leader_wait_ms: 60_000, ..settings(&path) });
         }
-        Self { network, settings, identities, nodes, _directory: directory }
+        let (nodes, served) = ((0..3).map(|_| None).collect(), (0..3).map(|_| None).collect());
+        let mut cluster = Self { network, settings: all, nodes, served, _directory: directory };
+        for at in 0..3 {
+            cluster.run(at).await.expect("starts");
+        }
+        cluster.settled().await;
+        cluster
     }
 
-    fn plane(&self, at: usize) -> Arc<dyn DataPlane> {
-        self.nodes[at].plane()
+    async fn run(&mut self, at: usize) -> Result<(), StartError> {
+        let settings = self.settings[at].clone();
+        let world = match &self.network {
+            Some(network) => World::in_process(&settings, network),
+            None => {
+                let network = WireNetwork::new(&settings.endpoint);
+                let socket = TcpSocket::new_v4().expect("a socket");
+                socket.set_reuseaddr(true).expect("set");
+                socket.bind(settings.endpoint.parse().expect("an address")).expect("the port is free");
+                let listener = socket.listen(64).expect("listens");
+                let (stop, stopped) = oneshot::channel();
+                let serving = wire::serve(network.clone(), listener, async { drop(stopped.await) });
+                self.served[at] = Some(Served { stop, task: tokio::spawn(serving) });
+                World::real(network)
+            }
+        };
+        self.nodes[at] = Some(Node::start(world, settings).await?);
+        Ok(())
+    }
+
+    async fn halt(&mut self, at: usize) {
+        stop(self.nodes[at].take().expect("runs")).await;
+        if let Some(served) = self.served[at].take() {
+            let _ = served.stop.send(());
+            served.task.abort();
+            let _ = served.task.await;
+        }
     }
 
     async fn restart(&mut self, at: usize) {
-        let node = self.nodes.remove(at);
-        stop(node).await;
-        let world = World::in_process(&self.settings[at], &self.network);
-        let node = start(world, self.settings[at].clone(), Some(self.identities[at])).await.expect("starts again");
-        self.nodes.insert(at, node);
+        self.halt(at).await;
+        self.run(at).await.expect("starts again");
+    }
+
+    fn plane(&self, at: usize) -> Arc<dyn DataPlane> {
+        self.nodes[at].as_ref().expect("runs").plane()
+    }
+
+    async fn status(&self, at: usize) -> Status {
+        match self.plane(at).admin(Command::Status).await.expect("status") {
+            Reply::Status(status) => status,
+            Reply::Done => panic!("no status"),
+        }
+    }
+
+    /// Waits until the mnode group has grown to three voters.
+    async fn settled(&self) {
+        let grown = async {
+            loop {
+                let status = self.status(0).await;
+                let voting = |role: &str| matches!(role, "leader" | "follower");
+                if status.mnodes.iter().filter(|mnode| voting(&mnode.role)).count() == 3 {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), grown).await.expect("three dnodes carry three mnodes");
+    }
+
+    async fn end(mut self) {
+        for at in 0..3 {
+            if self.nodes[at].is_some() {
+                self.halt(at).await;
+            }
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_dnodes_serve_every_statement_while_one_is_away() {
-    let mut cluster = Cluster::start().await;
+    let network = LocalNetwork::new();
+    let mut cluster = Cluster::start(Some(network.clone())).await;
     let options = DatabaseOptions { vgroups: 2, replica: 3, ..DatabaseOptions::default() };
     let database = create_database(&*cluster.plane(1), "d", options).await;
     let meters = create(&*cluster.plane(2), database, "s", RelationKind::Super).await;
@@ -94,7 +155,7 @@ async fn three_dnodes_serve_every_statement_while_one_is_away() {
     // Each in turn cannot be reached: the two others go on, and it catches up.
     let mut expected = 120;
     for away in 0..3 {
-        cluster.network.cut(&cluster.settings[away].endpoint);
+        network.cut(&cluster.settings[away].endpoint);
         let plane = cluster.plane((away + 1) % 3);
         let change = rows(&meters, &["a", "b", "c", "d"], 100 + away as i64 * 10, 10);
         write(&*plane, database, change).await.expect("two are a majority");
@@ -102,7 +163,7 @@ async fn three_dnodes_serve_every_statement_while_one_is_away() {
         create(&*plane, database, &name, RelationKind::Normal).await;
         expected += 40;
         assert_eq!(read(&*plane, &meters).await.len(), expected);
-        cluster.network.heal(&cluster.settings[away].endpoint);
+        network.heal(&cluster.settings[away].endpoint);
         let plane = cluster.plane(away);
         assert!(plane.refresh().await.expect("back").database("d").expect("there").relations.contains_key(&name));
         assert_eq!(read(&*plane, &meters).await.len(), expected);
@@ -112,10 +173,62 @@ async fn three_dnodes_serve_every_statement_while_one_is_away() {
         cluster.restart(at).await;
         assert_eq!(read(&*cluster.plane(at), &meters).await.len(), expected);
     }
-    let Reply::Status(status) = cluster.plane(1).admin(Command::Status).await.expect("status") else { panic!() };
+    let status = cluster.status(1).await;
     assert!(status.dnodes.len() == 3 && status.dnodes.iter().all(|dnode| dnode.status == "ready"));
     assert_eq!((status.mnodes.len(), status.vnodes.len()), (3, 7));
-    for node in cluster.nodes {
-        stop(node).await;
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_dnodes_talk_over_tcp() {
+    let mut cluster = Cluster::start(None).await;
+    let options = DatabaseOptions { vgroups: 3, replica: 3, ..DatabaseOptions::default() };
+    let database = create_database(&*cluster.plane(2), "d", options).await;
+    let meters = create(&*cluster.plane(1), database, "s", RelationKind::Super).await;
+    let mut expected = 0;
+    for at in 0..3 {
+        let plane = cluster.plane(at);
+        plane.refresh().await.expect("the mnode group has a leader");
+        let change = rows(&meters, &["a", "b", "c", "d", "e", "f"], at as i64 * 10, 10);
+        assert_eq!(write(&*plane, database, change).await.expect("written").written, 60);
+        expected += 60;
     }
+    // Each in turn is down: the others go on, and it comes back as who it was.
+    for away in 0..3 {
+        cluster.halt(away).await;
+        let plane = cluster.plane((away + 1) % 3);
+        let change = rows(&meters, &["a", "b", "c", "d", "e", "f"], 100 + away as i64 * 10, 10);
+        write(&*plane, database, change).await.expect("two are a majority");
+        expected += 60;
+        assert_eq!(read(&*plane, &meters).await.len(), expected, "without {away}");
+        let status = cluster.status((away + 1) % 3).await;
+        assert_eq!(status.dnodes.iter().filter(|dnode| dnode.status == "offline").count(), 1);
+        cluster.run(away).await.expect("starts again");
+        assert_eq!(read(&*cluster.plane(away), &meters).await.len(), expected, "through {away}");
+    }
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_belong_is_refused() {
+    let network = LocalNetwork::new();
+    let mut cluster = Cluster::start(Some(network.clone())).await;
+    // Its data directory is gone: it must not come back as a dnode that has forgotten its votes.
+    cluster.halt(2).await;
+    let lost = cluster.settings[2].data_dir.clone();
+    std::fs::remove_dir_all(&lost).expect("removed");
+    let Err(StartError::NotJoined(why)) = cluster.run(2).await else { panic!("it was taken") };
+    assert!(why.contains("has joined from \"d3:6030\" before, with other data"), "{why}");
+    // Nor does one with another token join.
+    let stranger = cluster.settings[2].data_dir.with_file_name("stranger");
+    let settings = Settings {
+        endpoint: "d9:6030".to_owned(),
+        join_token: "guess".to_owned(),
+        data_dir: stranger,
+        ..cluster.settings[2].clone()
+    };
+    let world = World::in_process(&settings, &network);
+    let Err(StartError::NotJoined(why)) = Node::start(world, settings).await else { panic!("it was taken") };
+    assert!(why.contains("token"), "{why}");
+    cluster.end().await;
 }

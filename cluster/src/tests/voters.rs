@@ -20,6 +20,7 @@ use storage::vnode::{EnvOptions, StorageEnv, VnodeOptions};
 use storage::wal::{Wal, WalSettings};
 
 use crate::hlc::Uids;
+use crate::identity::Identity;
 use crate::mnode;
 use crate::peers::local::LocalNetwork;
 use crate::peers::{Request, Response, Service};
@@ -66,7 +67,7 @@ fn members() -> BTreeMap<u64, Member> {
 
 #[async_trait]
 impl Service for Voter {
-    async fn answer(&self, request: Request) -> Response {
+    async fn answer(&self, _caller: &Identity, request: Request) -> Response {
         let Request::Raft { group, replica, call } = request else { return Response::NotLeader(None) };
         assert_eq!(replica, self.number);
         let answered = match group {
@@ -76,7 +77,7 @@ impl Service for Voter {
         answered.map_or_else(|error| Response::Failed(model::Error::internal(error).into()), Response::Raft)
     }
 
-    async fn scan(&self, _vgroup: VgroupId, _request: ScanRequest) -> model::Result<RowStream> {
+    async fn scan(&self, _caller: &Identity, _vgroup: VgroupId, _request: ScanRequest) -> model::Result<RowStream> {
         Err(model::Error::internal("not here"))
     }
 }

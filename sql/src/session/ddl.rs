@@ -472,6 +472,7 @@ impl Session {
         let what = match statement {
             Statement::CreateDatabase { .. } if !createdb => "to create database",
             Statement::AlterDatabase { .. } | Statement::DropDatabase { .. } => "to change or drop a database",
+            Statement::CreateDnode { .. } | Statement::CreateMnode { .. } => "to change the cluster",
             Statement::CreateUser { .. } | Statement::DropUser { .. } => "to create or drop users",
             Statement::AlterUser { name, options } => {
                 let own =

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::ScalarValue;
+use model::catalog::CatalogChange;
 use model::{Result, error, fail};
 use sqlparser::ast;
 
@@ -15,6 +16,9 @@ use crate::insert::template::Template;
 use crate::pgtype::PgType;
 use crate::plan::{ExplainOptions, Planned};
 use crate::statement::{Copy, Insert, InsertSource, Other, Parsed, Statement};
+
+/// Vnodes that a dnode may carry until it has joined and says so itself.
+const SUPPORT_VNODES: u32 = 1024;
 
 impl Session {
     /// Says what a statement takes and gives. `types` are the oids that the client said of its parameters, 0 for none.
@@ -270,6 +274,15 @@ impl Session {
                 };
                 self.plan(&select, &[]).await?;
                 self.create_view(&view, query, or_replace).await
+            }
+            Statement::CreateDnode { endpoint } => {
+                let support_vnodes = SUPPORT_VNODES;
+                self.engine.plane.define(CatalogChange::CreateDnode { endpoint, support_vnodes }).await?;
+                Ok("CREATE DNODE".to_owned())
+            }
+            Statement::CreateMnode { dnode } => {
+                self.engine.plane.define(CatalogChange::CreateMnode { dnode: model::DnodeId(dnode) }).await?;
+                Ok("CREATE MNODE".to_owned())
             }
             Statement::DropView { view, if_exists } => self.drop_view(&view, if_exists).await,
             Statement::CreateUser { name, options, if_not_exists } => {

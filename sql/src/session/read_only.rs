@@ -28,6 +28,8 @@ pub(super) fn writes(statement: &Statement) -> Option<&'static str> {
         Statement::DropTable { .. } => "DROP TABLE",
         Statement::CreateView { .. } => "CREATE VIEW",
         Statement::DropView { .. } => "DROP VIEW",
+        Statement::CreateDnode { .. } => "CREATE DNODE",
+        Statement::CreateMnode { .. } => "CREATE MNODE",
         Statement::CreateUser { .. } => "CREATE ROLE",
         Statement::AlterUser { .. } => "ALTER ROLE",
         Statement::DropUser { .. } => "DROP ROLE",

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType as Arrow, Field, Schema, SchemaRef};
+use serde::{Deserialize, Serialize};
 
 use crate::id::ColumnId;
 use crate::scan::RowsRequest;
@@ -15,7 +16,7 @@ use crate::types::DataType;
 pub const SUM_DIGITS: u8 = 38;
 
 /// A read of groups.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AggregateRequest {
     /// Which rows. Its `output`, `filters`, `order` and `limit` are not used. A row that fails one of its `conditions` is
     /// in no group, and a group without rows does not come.
@@ -35,7 +36,7 @@ pub struct AggregateRequest {
 }
 
 /// What is told of the table that a group belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SeriesKey {
     /// A tag.
     Tag(ColumnId),
@@ -44,7 +45,7 @@ pub enum SeriesKey {
 }
 
 /// Stretches of time, one behind the other without a gap.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Windows {
     /// `[offset + n * step, offset + (n + 1) * step)` for every whole n. `step` is positive.
     Fixed {
@@ -58,7 +59,7 @@ pub enum Windows {
 }
 
 /// One value of a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Aggregate {
     /// How it is made.
     pub function: Function,
@@ -67,7 +68,7 @@ pub struct Aggregate {
 }
 
 /// How values become one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Function {
     /// How many rows there are.
     Rows,

@@ -33,6 +33,9 @@ pub struct Catalog {
     pub users: BTreeMap<String, User>,
     /// The ids that come next.
     pub next: NextIds,
+    /// The dnodes that have joined, each with the number that its data directory was given then: a dnode that comes
+    /// back with another number has lost its data. The founder is not among them. Last, see `cluster`'s catalog file.
+    pub joined: BTreeMap<DnodeId, u128>,
 }
 
 /// The ids that the next created objects get.
@@ -319,6 +322,15 @@ pub enum CatalogChange {
         /// Which dnode.
         dnode: DnodeId,
     },
+    /// A server process joins: as the dnode that was authorised under its endpoint, else as a new one.
+    Join {
+        /// `host:port` of its internal port.
+        endpoint: String,
+        /// Most vnodes that it may carry.
+        support_vnodes: u32,
+        /// Random, kept in its data directory.
+        uuid: u128,
+    },
 }
 
 /// One ALTER of a relation.
@@ -357,4 +369,6 @@ pub enum Defined {
     Relation(Suid),
     /// The writer incarnation.
     Writer(u64),
+    /// The dnode that has joined.
+    Dnode(DnodeId),
 }

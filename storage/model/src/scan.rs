@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType as Arrow, Field, Schema, SchemaRef};
 use futures_core::Stream;
+use serde::{Deserialize, Serialize};
 
 use crate::aggregate::AggregateRequest;
 use crate::error::Result;
@@ -20,7 +21,7 @@ use crate::write::Overlay;
 pub type RowStream = Pin<Box<dyn Stream<Item = Result<RecordBatch>> + Send>>;
 
 /// What to read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ScanRequest {
     /// Rows.
     Rows(RowsRequest),
@@ -35,7 +36,7 @@ pub enum ScanRequest {
 }
 
 /// Which tables of a relation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Series {
     /// Every one.
     All,
@@ -46,7 +47,7 @@ pub enum Series {
 }
 
 /// A read of rows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RowsRequest {
     /// The relation as the session sees it.
     pub relation: Arc<Relation>,
@@ -68,14 +69,16 @@ pub struct RowsRequest {
     /// No more rows than this are needed, counted after `series`, `range`, `conditions` and `order` (`filters` are not
     /// counted upon).
     pub limit: Option<usize>,
-    /// Changes that are not written yet but must be seen, oldest first; they are newer than anything stored.
+    /// Changes that are not written yet but must be seen, oldest first; they are newer than anything stored. It holds
+    /// arrays: whoever sends a request elsewhere sends it beside.
+    #[serde(skip)]
     pub overlay: Overlay,
     /// Which newest values the vgroup may keep in memory to answer from.
     pub cachemodel: CacheModel,
 }
 
 /// One output column of a scan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Output {
     /// A column, [`ColumnId::KEY`] for the time. Columns that a block lacks are null.
     Column(ColumnId),
@@ -88,7 +91,7 @@ pub enum Output {
 }
 
 /// In which order rows come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
     /// Any.
     Any,
@@ -101,7 +104,7 @@ pub enum Order {
 }
 
 /// A bound on one column: `min <= value <= max`, NULL never satisfies it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ColumnFilter {
     /// Which column.
     pub column: ColumnId,
@@ -112,7 +115,7 @@ pub struct ColumnFilter {
 }
 
 /// A read of tables and their tags.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TagsRequest {
     /// The relation.
     pub relation: Arc<Relation>,
@@ -127,7 +130,7 @@ pub struct TagsRequest {
 }
 
 /// A read of newest rows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LastValuesRequest {
     /// As for rows; `range` bounds the keys, `filters`, `conditions`, `order` and `limit` are not used.
     pub rows: RowsRequest,
@@ -136,7 +139,7 @@ pub struct LastValuesRequest {
 }
 
 /// A read of counts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StatisticsRequest {
     /// The relation.
     pub relation: Arc<Relation>,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef};
 use arrow::buffer::BooleanBuffer;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::id::{ColumnId, DatabaseId, Suid, VgroupId};
@@ -77,7 +78,7 @@ pub enum Change {
 }
 
 /// Tables of one relation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tables {
     /// Every one, in every vgroup.
     All,
@@ -86,7 +87,7 @@ pub enum Tables {
 }
 
 /// A table to be created.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NewTable {
     /// Its name.
     pub name: String,
@@ -95,7 +96,7 @@ pub struct NewTable {
 }
 
 /// A table that rows go to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TableRef {
     /// Its name.
     pub name: String,
@@ -121,7 +122,7 @@ pub struct RowBatch {
 }
 
 /// Keys of rows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Keys {
     /// Ticks, or row ids of rows that exist (UPDATE of a plain table).
     Given(Vec<i64>),
@@ -213,7 +214,7 @@ pub struct Share {
 }
 
 /// What an applied share did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effect {
     /// Rows written.
     pub written: u64,

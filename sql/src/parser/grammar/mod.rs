@@ -3,6 +3,7 @@
 mod alter;
 mod copy;
 mod database;
+mod dnode;
 mod insert;
 mod query;
 mod session;
@@ -85,7 +86,9 @@ fn create(cursor: &mut Cursor<'_>) -> Result<Statement> {
             }
         }
         Some("INDEX") => Ok(accept(cursor, "CREATE INDEX")),
-        Some("DNODE" | "MNODE" | "QNODE" | "SNODE" | "BNODE") => cluster(cursor, "CREATE"),
+        Some("DNODE") => dnode::create_dnode(cursor),
+        Some("MNODE") => dnode::create_mnode(cursor),
+        Some("QNODE" | "SNODE" | "BNODE") => cluster(cursor, "CREATE"),
         Some(what) => refuse_object(cursor, "CREATE", what),
         None => Err(cursor.unexpected()),
     }

@@ -1,0 +1,165 @@
+//! The way between dnodes of different processes: gRPC, whose messages are our own bytes.
+//!
+//! [`client`] asks and [`server`] answers; both speak of [`Envelope`]s, and scans travel as [`frames`]. One HTTP/2
+//! connection goes to each peer and is made again when it breaks: flow control, keep-alive and many requests at a time
+//! are its business. Start reading at [`WireNetwork`].
+
+mod client;
+mod frames;
+mod server;
+
+use std::collections::HashMap;
+use std::sync::Weak;
+
+use async_trait::async_trait;
+use bytes::{Buf, BufMut, Bytes};
+use model::scan::{RowStream, ScanRequest};
+use model::{Result, VgroupId};
+use parking_lot::{Mutex, RwLock};
+use serde::{Deserialize, Serialize};
+use tonic::Status;
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::transport::Channel;
+
+use super::{Network, Request, Response, Service, Unreachable};
+use crate::identity::Identity;
+
+pub use server::serve;
+
+/// The version of what dnodes say to each other. A dnode answers its own and all older ones.
+const PROTOCOL: u16 = 1;
+
+/// Most bytes of one message: a batch of log entries, each of at most 8 MiB.
+const MESSAGE_BYTES_MAX: usize = 1 << 30;
+
+/// Where a request goes.
+const CALL: &str = "/marigraph.Peer/Call";
+/// Where a scan goes.
+const SCAN: &str = "/marigraph.Peer/Scan";
+
+/// A request or a scan, and who asks.
+#[derive(Serialize, Deserialize)]
+struct Envelope<T> {
+    protocol: u16,
+    caller: Identity,
+    body: T,
+}
+
+/// The network of one dnode.
+pub struct WireNetwork {
+    /// Its own endpoint: what goes there needs no wire.
+    own: String,
+    identity: RwLock<Identity>,
+    service: RwLock<Option<Weak<dyn Service>>>,
+    channels: Mutex<HashMap<String, Channel>>,
+}
+
+impl WireNetwork {
+    /// The network of the dnode that others reach at `own`.
+    #[must_use]
+    pub fn new(own: &str) -> std::sync::Arc<Self> {
+        std::sync::Arc::new(Self {
+            own: own.to_owned(),
+            identity: RwLock::new(Identity::default()),
+            service: RwLock::new(None),
+            channels: Mutex::new(HashMap::new()),
+        })
+    }
+
+    fn service(&self) -> Option<std::sync::Arc<dyn Service>> {
+        self.service.read().as_ref().and_then(Weak::upgrade)
+    }
+
+    fn envelope<T>(&self, body: T) -> Envelope<T> {
+        Envelope { protocol: PROTOCOL, caller: *self.identity.read(), body }
+    }
+}
+
+#[async_trait]
+impl Network for WireNetwork {
+    async fn call(&self, endpoint: &str, request: Request) -> std::result::Result<Response, Unreachable> {
+        if endpoint == self.own {
+            let caller = *self.identity.read();
+            return match self.service() {
+                Some(service) => Ok(service.answer(&caller, request).await),
+                None => Err(unreachable(endpoint, "this dnode is not up", false)),
+            };
+        }
+        self.ask(endpoint, request).await
+    }
+
+    async fn scan(
+        &self,
+        endpoint: &str,
+        vgroup: VgroupId,
+        request: ScanRequest,
+    ) -> std::result::Result<Result<RowStream>, Unreachable> {
+        if endpoint == self.own {
+            let caller = *self.identity.read();
+            return match self.service() {
+                Some(service) => Ok(service.scan(&caller, vgroup, request).await),
+                None => Err(unreachable(endpoint, "this dnode is not up", false)),
+            };
+        }
+        self.ask_rows(endpoint, vgroup, request).await
+    }
+
+    fn serve(&self, _endpoint: &str, service: Weak<dyn Service>) {
+        *self.service.write() = Some(service);
+    }
+
+    fn introduce(&self, identity: Identity) {
+        *self.identity.write() = identity;
+    }
+}
+
+fn unreachable(endpoint: &str, why: impl std::fmt::Display, sent: bool) -> Unreachable {
+    Unreachable { endpoint: endpoint.to_owned(), why: why.to_string(), sent }
+}
+
+/// Messages as they are: tonic's framing around our bytes.
+#[derive(Clone, Copy, Default)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        *self
+    }
+
+    fn decoder(&mut self) -> Self {
+        *self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> std::result::Result<(), Status> {
+        to.reserve(item.len());
+        to.put(item);
+        Ok(())
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(512, 64 << 10)
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> std::result::Result<Option<Bytes>, Status> {
+        Ok(Some(from.copy_to_bytes(from.remaining())))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(512, 64 << 10)
+    }
+}
