@@ -132,7 +132,7 @@ async fn acknowledged_rows_survive_each_dnode_dying_and_hanging() {
         cluster.servers.iter().map(|server| Arc::new(AtomicU64::new(u64::from(server.port)))).collect();
     let writers: Vec<_> = (0..3).map(|at| writer(ports[at].clone(), at, stop.clone())).collect();
     let progress = |at: usize| writers[at].0.rows.load(Ordering::Relaxed);
-    for away in 0..3 {
+    for (away, port) in ports.iter().enumerate() {
         let others = [(away + 1) % 3, (away + 2) % 3];
         let going_on = async |what: &str| {
             let before = others.map(progress);
@@ -145,7 +145,7 @@ async fn acknowledged_rows_survive_each_dnode_dying_and_hanging() {
         cluster.servers[away].kill();
         going_on("dead").await;
         let server = cluster.run(away).await;
-        ports[away].store(u64::from(server.port), Ordering::Relaxed);
+        port.store(u64::from(server.port), Ordering::Relaxed);
         cluster.servers[away] = server;
         let ready = cluster.servers[others[0]].connect("postgres").await;
         until(&ready, "SELECT count(*) FROM information_schema.ins_dnodes WHERE status = 'ready'", 3).await;

@@ -50,7 +50,7 @@ fn chosen(catalog: &Catalog, ready: &BTreeSet<u64>, wanted: usize) -> Vec<DnodeI
     let mut free: Vec<DnodeId> = catalog.dnodes.keys().filter(free).copied().collect();
     let have = catalog.mnodes.len();
     let most = wanted.min(have + free.len());
-    let odd = if most % 2 == 0 { most.saturating_sub(1) } else { most };
+    let odd = if most.is_multiple_of(2) { most.saturating_sub(1) } else { most };
     free.truncate(odd.saturating_sub(have));
     free
 }

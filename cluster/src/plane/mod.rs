@@ -22,11 +22,14 @@ use model::{DataPlane, DatabaseId, Error, Result, VgroupId, error, fail};
 use tokio::time::Instant;
 
 use crate::node::Node;
-use crate::peers::{Maintenance, Request, Response};
+use crate::peers::{Maintenance, Request, Response, Unreachable};
 use crate::raft::types::Member;
 
 /// Between two looks for a leader.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Between two looks whether the dnode that was asked still leads.
+const LOOK_AFTER_LEADER: Duration = Duration::from_millis(50);
 
 /// The data plane of one dnode.
 pub(crate) struct Plane {
@@ -78,12 +81,42 @@ impl Plane {
         (dnode != self.node.dnode()).then_some(Member { dnode, endpoint })
     }
 
+    /// Waits for an answer of `member`, but not longer than it leads the vgroup to the knowledge of the replica here: a
+    /// leader that hangs is replaced long before its silence is noticed.
+    async fn while_leading<T>(
+        &self,
+        vgroup: VgroupId,
+        member: &Member,
+        asked: impl Future<Output = std::result::Result<T, Unreachable>>,
+    ) -> std::result::Result<T, Unreachable> {
+        let replaced = async {
+            loop {
+                tokio::time::sleep(LOOK_AFTER_LEADER).await;
+                let leader = match (vgroup, self.node.replica(vgroup)) {
+                    (VgroupId::MNODE, _) => self.node.mnode().leader(),
+                    (_, replica) => replica.and_then(|replica| replica.group.leader()),
+                };
+                if leader.is_some_and(|leader| leader.dnode != member.dnode) {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            answer = asked => answer,
+            () = replaced => {
+                let why = "another dnode leads now".to_owned();
+                Err(Unreachable { endpoint: member.endpoint.clone(), why, sent: true })
+            }
+        }
+    }
+
     /// Asks the leader of a vgroup that is not here, until `deadline`. The answer is never `NotLeader`; an error says
     /// that nothing was asked of a leader. For requests that may be repeated.
     async fn ask(&self, vgroup: VgroupId, request: &Request, deadline: Instant) -> Result<Response> {
         for tried in 0.. {
             if let Some(member) = self.leader_of(vgroup, tried) {
-                match self.node.world.network.call(&member.endpoint, request.clone()).await {
+                let asked = self.node.world.network.call(&member.endpoint, request.clone());
+                match self.while_leading(vgroup, &member, asked).await {
                     Ok(Response::NotLeader(_)) | Err(_) => {}
                     Ok(Response::Failed(refusal)) => match Error::from(refusal) {
                         error if write::moves_on(&error) => {}

@@ -98,7 +98,8 @@ impl Plane {
                 }
             }
             if let Some(member) = self.leader_of(vgroup, tried).filter(|member| member.dnode != self.node.dnode()) {
-                match self.node.world.network.scan(&member.endpoint, vgroup, request.clone()).await {
+                let asked = self.node.world.network.scan(&member.endpoint, vgroup, request.clone());
+                match self.while_leading(vgroup, &member, asked).await {
                     Ok(Ok(stream)) => return Ok(stream),
                     Ok(Err(error)) if !super::write::moves_on(&error) => return Err(error),
                     Ok(Err(_)) | Err(_) => {}
@@ -120,7 +121,8 @@ impl Plane {
                 Ok(_) => return Ok(self.node.catalog()),
                 Err(Lost::NotLeader(Some(leader))) if leader.dnode != self.node.dnode() => {
                     let request = Request::Barrier(VgroupId::MNODE);
-                    if let Ok(Response::Index(index)) = self.node.world.network.call(&leader.endpoint, request).await {
+                    let asked = self.node.world.network.call(&leader.endpoint, request);
+                    if let Ok(Response::Index(index)) = self.while_leading(VgroupId::MNODE, &leader, asked).await {
                         let left = deadline.saturating_duration_since(Instant::now());
                         if self.node.mnode().applied(index, left).await {
                             return Ok(self.node.catalog());

@@ -146,7 +146,8 @@ impl Plane {
             return Attempt::NotLed;
         };
         let request = Request::Write { vgroup, share: part.encode() };
-        match self.node.world.network.call(&member.endpoint, request).await {
+        let asked = self.node.world.network.call(&member.endpoint, request);
+        match self.while_leading(vgroup, &member, asked).await {
             Ok(Response::Written(Written::Applied(applied))) => Attempt::Applied(applied),
             Ok(Response::Written(Written::Refused(refusal))) => Attempt::Refused(refusal.into()),
             Ok(Response::Written(Written::Unknown(why))) => Attempt::Unknown(why),
