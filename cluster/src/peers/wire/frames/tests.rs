@@ -2,7 +2,8 @@
 
 use arrow::array::{Float64Array, Int64Array, StringArray};
 use model::Precision;
-use model::scan::{Order, Output, RowsRequest, Series};
+use model::options::CacheModel;
+use model::scan::{ColumnFilter, Order, Output, RowsRequest, Series};
 use model::schema::{Column, Relation, RelationKind};
 
 use super::*;
@@ -32,8 +33,10 @@ fn request(overlay: Overlay) -> ScanRequest {
         range: TimeRange { min: -5, max: 9 },
         filters: Vec::new(),
         order: Order::TimeDescending,
+        conditions: vec![ColumnFilter { column: ColumnId(1), min: Some(Value::Float(0.5)), max: None }],
         limit: Some(3),
         overlay,
+        cachemodel: CacheModel::Both,
     })
 }
 
