@@ -130,7 +130,8 @@ settings! {
     /// Address of /health and /metrics.
     http_listen: SocketAddr = address(6041);
     /// Which log lines go to stderr: a level, or target=level, … as in RUST_LOG.
-    log: String = "warn".to_owned();
+    /// openraft tells of every message that a dead peer does not answer; this server tells of the peer, once.
+    log: String = "warn,openraft=error".to_owned();
     /// Most sessions at a time; the next client is refused with 53300.
     pg_connections_max: usize = 1000;
     /// Milliseconds that running statements have to end when the process is told to stop.

@@ -254,7 +254,7 @@ async fn dnodes(context: &CatalogContext, rows: &mut Rows) -> Result<()> {
             ("support_vnodes", dnode.support_vnodes.into()),
             ("status", of.map_or("offline".into(), |of| (&of.status).into())),
             ("create_time", moment(dnode.created_ms)),
-            ("reboot_time", of.map_or(Cell::Null, |of| moment(of.reboot_ms))),
+            ("reboot_time", of.filter(|of| of.reboot_ms > 0).map_or(Cell::Null, |of| moment(of.reboot_ms))),
             ("note", of.map_or("".into(), |of| (&of.note).into())),
         ]);
     }

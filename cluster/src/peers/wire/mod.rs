@@ -8,13 +8,13 @@ mod client;
 mod frames;
 mod server;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Weak;
 
 use async_trait::async_trait;
 use bytes::{Buf, BufMut, Bytes};
 use model::scan::{RowStream, ScanRequest};
-use model::{Result, VgroupId};
+use model::VgroupId;
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use tonic::Status;
@@ -52,6 +52,8 @@ pub struct WireNetwork {
     identity: RwLock<Identity>,
     service: RwLock<Option<Weak<dyn Service>>>,
     channels: Mutex<HashMap<String, Channel>>,
+    /// Peers that did not answer when they were last asked.
+    silent: Mutex<BTreeSet<String>>,
 }
 
 impl WireNetwork {
@@ -63,7 +65,26 @@ impl WireNetwork {
             identity: RwLock::new(Identity::default()),
             service: RwLock::new(None),
             channels: Mutex::new(HashMap::new()),
+            silent: Mutex::new(BTreeSet::new()),
         })
+    }
+
+    /// Tells the operator when a peer falls silent and when it is back: once each, and not of every message.
+    fn heard(&self, endpoint: &str, answer: Result<(), &Unreachable>) {
+        let mut silent = self.silent.lock();
+        match answer {
+            Ok(()) if silent.is_empty() => {}
+            Ok(()) => {
+                if silent.remove(endpoint) {
+                    tracing::warn!(endpoint, "a dnode answers again");
+                }
+            }
+            Err(unreachable) => {
+                if silent.insert(endpoint.to_owned()) {
+                    tracing::warn!(endpoint, why = unreachable.why, "a dnode does not answer");
+                }
+            }
+        }
     }
 
     fn service(&self) -> Option<std::sync::Arc<dyn Service>> {
@@ -77,7 +98,7 @@ impl WireNetwork {
 
 #[async_trait]
 impl Network for WireNetwork {
-    async fn call(&self, endpoint: &str, request: Request) -> std::result::Result<Response, Unreachable> {
+    async fn call(&self, endpoint: &str, request: Request) -> Result<Response, Unreachable> {
         if endpoint == self.own {
             let caller = *self.identity.read();
             return match self.service() {
@@ -85,7 +106,9 @@ impl Network for WireNetwork {
                 None => Err(unreachable(endpoint, "this dnode is not up", false)),
             };
         }
-        self.ask(endpoint, request).await
+        let answer = self.ask(endpoint, request).await;
+        self.heard(endpoint, answer.as_ref().map(|_| ()));
+        answer
     }
 
     async fn scan(
@@ -93,7 +116,7 @@ impl Network for WireNetwork {
         endpoint: &str,
         vgroup: VgroupId,
         request: ScanRequest,
-    ) -> std::result::Result<Result<RowStream>, Unreachable> {
+    ) -> Result<model::Result<RowStream>, Unreachable> {
         if endpoint == self.own {
             let caller = *self.identity.read();
             return match self.service() {
@@ -140,7 +163,7 @@ impl Encoder for Raw {
     type Item = Bytes;
     type Error = Status;
 
-    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> std::result::Result<(), Status> {
+    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
         to.reserve(item.len());
         to.put(item);
         Ok(())
@@ -155,7 +178,7 @@ impl Decoder for Raw {
     type Item = Bytes;
     type Error = Status;
 
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> std::result::Result<Option<Bytes>, Status> {
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
         Ok(Some(from.copy_to_bytes(from.remaining())))
     }
 
