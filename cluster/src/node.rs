@@ -67,6 +67,9 @@ pub enum StartError {
     NotJoined(String),
 }
 
+/// How long a stop waits for others to lead what this dnode led.
+const HAND_OVER_MAX: Duration = Duration::from_secs(1);
+
 /// A running dnode.
 pub struct Node {
     pub(crate) settings: Settings,
@@ -128,7 +131,7 @@ impl Node {
         known.ok().flatten().unwrap_or_else(|| "the dnode is gone".to_owned())
     }
 
-    /// Stops: refuses new proposals, flushes every vnode, syncs the log and leaves the clean-shutdown marker. What is
+    /// Stops: refuses new proposals, hands over what it leads, flushes every vnode, syncs the log and leaves the clean-shutdown marker. What is
     /// not flushed within `deadline` is replayed from the log at the next start; nothing acknowledged is lost.
     ///
     /// # Errors
@@ -148,6 +151,8 @@ impl Node {
             }
         }
         let replicas: Vec<Arc<Replica>> = self.replicas.read().values().cloned().collect();
+        let led = replicas.iter().map(|replica| replica.group.hand_over(HAND_OVER_MAX));
+        tokio::join!(futures::future::join_all(led), self.mnode.hand_over(HAND_OVER_MAX));
         let flushes = replicas.iter().map(|replica| replica.maintain(Maintenance::Flush, 0));
         let clean = tokio::time::timeout_at(deadline, futures::future::join_all(flushes)).await;
         match &clean {

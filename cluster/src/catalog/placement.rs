@@ -1,6 +1,6 @@
 //! Which dnodes carry the replicas of a new vgroup.
 
-use model::catalog::{Dnode, Replica};
+use model::catalog::{Dnode, Replica, Vgroup};
 use model::{Catalog, DnodeId, Result, fail};
 
 use crate::identity::FOUNDER;
@@ -36,12 +36,23 @@ pub(super) fn place(catalog: &mut Catalog, replica: u8) -> Result<Vec<Replica>> 
     if load.len() < usize::from(replica) {
         fail!(ConfigurationLimitExceeded, "Vnodes exhausted: no dnode may carry another vnode, more dnodes are needed");
     }
+    let mut chosen: Vec<DnodeId> = load.into_iter().take(usize::from(replica)).map(|(_, dnode)| dnode).collect();
+    // The last one leads first (see `Node::open`), so those that lead least come last in turn.
+    if let Some(last) = (0..chosen.len()).min_by_key(|at| (last_of(catalog, chosen[*at]), *at)) {
+        chosen[last..].rotate_left(1);
+    }
     let mut replicas = Vec::with_capacity(usize::from(replica));
-    for (_, dnode) in load.into_iter().take(usize::from(replica)) {
+    for dnode in chosen {
         replicas.push(Replica { id: catalog.next.replica, dnode });
         catalog.next.replica += 1;
     }
     Ok(replicas)
+}
+
+/// Vgroups that name a dnode last.
+fn last_of(catalog: &Catalog, dnode: DnodeId) -> usize {
+    let last = |vgroup: &&Vgroup| vgroup.replicas.last().is_some_and(|replica| replica.dnode == dnode);
+    catalog.vgroups.values().filter(last).count()
 }
 
 /// Vnodes that a dnode carries.

@@ -95,6 +95,7 @@ impl Node {
             let message = format!("{} is gone, and the log before {purged} is not kept", directory.display());
             return Err(io::Error::new(io::ErrorKind::NotFound, message));
         }
+        let fresh = store.log().state().last.is_none();
         let options = vnode_options(&self.settings, database, vgroup);
         let (path, env) = (directory.clone(), self.env.clone());
         let opened = tokio::task::spawn_blocking(move || Shard::open(path, options, env)).await;
@@ -115,6 +116,10 @@ impl Node {
             Some((replica.id, Member { dnode: replica.dnode, endpoint: dnode.endpoint.clone() }))
         });
         group.initialize(members.collect::<BTreeMap<_, _>>()).await?;
+        // Each replica makes the first entry itself, under its own id: the greatest id has the greatest log and wins.
+        if fresh && !group.alone() && vgroup.replicas.iter().all(|other| other.id <= replica) {
+            group.campaign_first();
+        }
         Ok(Replica::new(group, shard, self.world.clock.clone(), self.uids.read().clone()))
     }
 

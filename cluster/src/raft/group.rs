@@ -28,6 +28,13 @@ use crate::suspect::Suspicion;
 /// Part of an election timeout that a lease may be used for: the rest is for clocks that drift (decision 17).
 const LEASE_PERCENT: u64 = 80;
 
+/// Between two campaigns of a new group, and how many there are before it is left to elections.
+const FIRST_CAMPAIGN: Duration = Duration::from_millis(50);
+const FIRST_CAMPAIGNS_MAX: usize = 40;
+
+/// Entries that a voter may lack and still be handed the leadership.
+const HAND_OVER_ENTRIES_MAX: u64 = 64;
+
 /// Why a group did not do what it was asked.
 #[derive(Clone, Debug)]
 pub(crate) enum Lost {
@@ -154,6 +161,22 @@ where
         Ok(())
     }
 
+    /// Campaigns at once, and again until somebody leads: a new group need not wait for the silence of a leader that it has
+    /// never had. For the replica that can win; the others may not be open yet.
+    pub(crate) fn campaign_first(self: &Arc<Self>) {
+        let group = Arc::downgrade(self);
+        tokio::spawn(async move {
+            for _ in 0..FIRST_CAMPAIGNS_MAX {
+                let Some(group) = group.upgrade() else { return };
+                if group.leader().is_some() || group.raft.trigger().elect(true).await.is_err() {
+                    return;
+                }
+                drop(group);
+                tokio::time::sleep(FIRST_CAMPAIGN).await;
+            }
+        });
+    }
+
     /// Whether this replica is the only voter.
     pub(crate) fn alone(&self) -> bool {
         self.raft.voter_ids().eq([self.replica])
@@ -246,8 +269,23 @@ where
         }
     }
 
+    /// Before this replica stops: if it leads, has another voter lead, so that nobody waits for an election. Gives up after
+    /// `limit`; then they elect one.
+    pub(crate) async fn hand_over(&self, limit: Duration) {
+        if self.alone() || !self.is_leader() {
+            return;
+        }
+        let ready = self.caught_up(HAND_OVER_ENTRIES_MAX);
+        let Some(heir) = self.voters().into_iter().find(|voter| *voter != self.replica && ready.contains(voter)) else {
+            return;
+        };
+        if self.transfer(heir).await.is_ok() {
+            let follows = |metrics: &openraft::RaftMetrics<Types>| metrics.current_leader != Some(self.replica);
+            let _ = self.raft.wait(Some(limit)).metrics(follows, "hand over").await;
+        }
+    }
+
     /// Hands the leadership to another replica.
-    #[cfg(test)]
     pub(crate) async fn transfer(&self, to: u64) -> io::Result<()> {
         self.raft.trigger().transfer_leader(to).await.map_err(io::Error::other)
     }

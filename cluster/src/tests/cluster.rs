@@ -37,6 +37,10 @@ struct Cluster {
 
 impl Cluster {
     async fn start(network: Option<LocalNetwork>) -> Self {
+        Self::start_with(network, |_| {}).await
+    }
+
+    async fn start_with(network: Option<LocalNetwork>, change: impl Fn(&mut Settings)) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let mut all = Vec::new();
         for number in 1..=3 {
@@ -49,7 +53,9 @@ impl Cluster {
             };
             let first_ep = all.first().map_or(String::new(), |first: &Settings| first.endpoint.clone());
             let path = directory.path().join(number.to_string());
-            all.push(Settings { endpoint, first_ep, leader_wait_ms: 60_000, ..settings(&path) });
+            let mut own = Settings { endpoint, first_ep, leader_wait_ms: 60_000, ..settings(&path) };
+            change(&mut own);
+            all.push(own);
         }
         let (nodes, served) = ((0..3).map(|_| None).collect(), (0..3).map(|_| None).collect());
         let mut cluster = Self { network, settings: all, nodes, served, _directory: directory };
@@ -206,6 +212,30 @@ async fn three_dnodes_talk_over_tcp() {
         cluster.run(away).await.expect("starts again");
         assert_eq!(read(&*cluster.plane(away), &meters).await.len(), expected, "through {away}");
     }
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dnode_that_stops_hands_over_what_it_leads() {
+    // Nobody is elected for want of a heartbeat in the time that this takes.
+    let patient = |settings: &mut Settings| (settings.election_min_ms, settings.election_max_ms) = (120_000, 121_000);
+    let mut cluster = Cluster::start_with(Some(LocalNetwork::new()), patient).await;
+    let options = DatabaseOptions { vgroups: 2, replica: 3, ..DatabaseOptions::default() };
+    let database = create_database(&*cluster.plane(0), "d", options).await;
+    let meters = create(&*cluster.plane(0), database, "s", RelationKind::Super).await;
+    write(&*cluster.plane(0), database, rows(&meters, &["a", "b", "c", "d"], 0, 10)).await.expect("written");
+    let leads = |status: &Status, dnode: u32| {
+        status.vnodes.iter().filter(|vnode| vnode.dnode.0 == dnode && vnode.role == "leader").count()
+    };
+    let status = cluster.status(1).await;
+    let away = (1..=3).max_by_key(|dnode| leads(&status, *dnode)).expect("three");
+    assert!(leads(&status, away) > 0, "{status:?}");
+    let others: Vec<usize> = (0..3).filter(|at| *at != away as usize - 1).collect();
+    cluster.halt(away as usize - 1).await;
+    let change = rows(&meters, &["a", "b", "c", "d"], 100, 10);
+    write(&*cluster.plane(others[0]), database, change).await.expect("the two others lead");
+    assert_eq!(read(&*cluster.plane(others[1]), &meters).await.len(), 80);
+    create(&*cluster.plane(others[1]), database, "n", RelationKind::Normal).await;
     cluster.end().await;
 }
 

@@ -13,8 +13,8 @@ use std::sync::Weak;
 
 use async_trait::async_trait;
 use bytes::{Buf, BufMut, Bytes};
-use model::scan::{RowStream, ScanRequest};
 use model::VgroupId;
+use model::scan::{RowStream, ScanRequest};
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use tonic::Status;
