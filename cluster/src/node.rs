@@ -131,8 +131,8 @@ impl Node {
         known.ok().flatten().unwrap_or_else(|| "the dnode is gone".to_owned())
     }
 
-    /// Stops: refuses new proposals, hands over what it leads, flushes every vnode, syncs the log and leaves the clean-shutdown marker. What is
-    /// not flushed within `deadline` is replayed from the log at the next start; nothing acknowledged is lost.
+    /// Stops: refuses new proposals, hands over what it leads, flushes every vnode, syncs the log and leaves the
+    /// clean-shutdown marker. What is not flushed within `deadline` is replayed from the log at the next start; nothing acknowledged is lost.
     ///
     /// # Errors
     ///
@@ -143,6 +143,9 @@ impl Node {
         }
         self.stop.send_replace(true);
         let deadline = Instant::now() + deadline;
+        let replicas: Vec<Arc<Replica>> = self.replicas.read().values().cloned().collect();
+        let led = replicas.iter().map(|replica| replica.group.hand_over(HAND_OVER_MAX));
+        tokio::join!(futures::future::join_all(led), self.mnode.hand_over(HAND_OVER_MAX));
         let tasks: Vec<JoinHandle<()>> = std::mem::take(&mut *self.tasks.lock());
         for task in tasks {
             // Each ends at its next look at `stop`, after the flush that it may be in.
@@ -151,8 +154,6 @@ impl Node {
             }
         }
         let replicas: Vec<Arc<Replica>> = self.replicas.read().values().cloned().collect();
-        let led = replicas.iter().map(|replica| replica.group.hand_over(HAND_OVER_MAX));
-        tokio::join!(futures::future::join_all(led), self.mnode.hand_over(HAND_OVER_MAX));
         let flushes = replicas.iter().map(|replica| replica.maintain(Maintenance::Flush, 0));
         let clean = tokio::time::timeout_at(deadline, futures::future::join_all(flushes)).await;
         match &clean {

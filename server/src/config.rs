@@ -131,7 +131,7 @@ settings! {
     http_listen: SocketAddr = address(6041);
     /// Which log lines go to stderr: a level, or target=level, … as in RUST_LOG.
     /// openraft tells of every message that a dead peer does not answer; this server tells of the peer, once.
-    log: String = "warn,openraft=error".to_owned();
+    log: String = "warn,openraft=error,h2=error".to_owned();
     /// Most sessions at a time; the next client is refused with 53300.
     pg_connections_max: usize = 1000;
     /// Milliseconds that running statements have to end when the process is told to stop.

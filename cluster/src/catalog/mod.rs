@@ -111,6 +111,10 @@ fn create_mnode(catalog: &mut Catalog, dnode: DnodeId, stamp_ms: i64) -> Result<
     if !catalog.dnodes.contains_key(&dnode) {
         fail!(UndefinedObject, "dnode {} does not exist", dnode.0);
     }
+    if dnode != DnodeId(1) && !catalog.joined.contains_key(&dnode) {
+        return Err(error!(ObjectNotInPrerequisiteState, "dnode {} has not joined yet", dnode.0)
+            .with_hint("Start it with --first-ep first"));
+    }
     if catalog.mnodes.contains_key(&dnode) {
         fail!(DuplicateObject, "dnode {} has an mnode already", dnode.0);
     }

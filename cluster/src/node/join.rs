@@ -34,7 +34,11 @@ pub(super) async fn identity(
         return Ok(known);
     }
     let founds = settings.first_ep.is_empty() || settings.first_ep == settings.endpoint;
-    if founds || has_metadata(&settings.data_dir) {
+    if !founds && has_metadata(&settings.data_dir) {
+        let why = format!("{} has metadata but no identity: which dnode it was is lost", settings.data_dir.display());
+        return Err(StartError::Damaged(why));
+    }
+    if founds {
         return Ok(Identity { cluster_id: 0, dnode: FOUNDER, uuid: 0 });
     }
     let random = || u128::from(world.randomness.id());
@@ -45,7 +49,7 @@ pub(super) async fn identity(
     Ok(joined)
 }
 
-/// Whether a cluster was founded here before identities were written down.
+/// Whether there is metadata of a cluster.
 fn has_metadata(directory: &Path) -> bool {
     directory.join("mnode").exists()
 }
@@ -55,6 +59,7 @@ async fn ask(world: &World, settings: &Settings, uuid: u128) -> Result<Identity,
     let deadline = Instant::now() + JOIN_MAX;
     let mut endpoint = settings.first_ep.clone();
     let mut said = false;
+    let mut redirected = false;
     loop {
         let request = Request::Join {
             endpoint: settings.endpoint.clone(),
@@ -64,14 +69,21 @@ async fn ask(world: &World, settings: &Settings, uuid: u128) -> Result<Identity,
         };
         let why = match world.network.call(&endpoint, request).await {
             Ok(Response::Joined(identity)) => return Ok(identity),
-            Ok(Response::NotLeader(Some(leader))) if leader != endpoint => {
+            // Once, and then after a pause: two that take each other for the leader would send it to and fro.
+            Ok(Response::NotLeader(Some(leader))) if leader != endpoint && !redirected => {
+                redirected = true;
                 endpoint = leader;
                 continue;
             }
             Ok(Response::NotLeader(_)) => "the mnode group has no leader".to_owned(),
             Ok(Response::Failed(refusal)) => {
                 let error = model::Error::from(refusal);
-                if !matches!(error.state(), SqlState::CannotConnectNow | SqlState::AdminShutdown) {
+                // Joining may be repeated, so an unknown outcome is asked for again.
+                let again = matches!(
+                    error.state(),
+                    SqlState::CannotConnectNow | SqlState::AdminShutdown | SqlState::StatementCompletionUnknown
+                );
+                if !again {
                     let hint = error.fields().hint.as_deref().map(|hint| format!(". {hint}")).unwrap_or_default();
                     return Err(StartError::NotJoined(format!(
                         "{endpoint} does not let this dnode join: {error}{hint}"
@@ -92,6 +104,7 @@ async fn ask(world: &World, settings: &Settings, uuid: u128) -> Result<Identity,
         if !std::mem::replace(&mut said, true) {
             tracing::warn!(first_ep = settings.first_ep, why, "waiting to join");
         }
+        redirected = false;
         endpoint.clone_from(&settings.first_ep);
         tokio::time::sleep(ASK_AGAIN).await;
     }

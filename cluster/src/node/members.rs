@@ -31,10 +31,14 @@ pub(super) async fn run(node: Arc<Node>) {
             _ = look.tick() => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        if node.mnode.is_leader()
-            && let Err(error) = node.mind_members().await
-        {
-            tracing::warn!(%error, "the members of the mnode group are not as they should be yet");
+        if !node.mnode.is_leader() {
+            continue;
+        }
+        tokio::select! {
+            minded = node.mind_members() => if let Err(error) = minded {
+                tracing::warn!(%error, "the members of the mnode group are not as they should be yet");
+            },
+            _ = stop.wait_for(|stop| *stop) => return,
         }
     }
 }
@@ -70,6 +74,9 @@ impl Node {
                 tracing::info!(dnode = dnode.id.0, "follows the mnode group");
             }
         }
+        if self.mnode.is_joint() {
+            return self.mnode.add_voters(BTreeSet::new()).await.map_err(failed);
+        }
         let ready = self.mnode.caught_up(LAG_ENTRIES_MAX);
         let grown = chosen(&catalog, &ready, self.settings.num_of_mnodes as usize);
         for dnode in &grown {
@@ -82,9 +89,11 @@ impl Node {
         let voters = self.mnode.voters();
         let missing: BTreeSet<u64> =
             replicas(self.catalog().mnodes.keys()).into_iter().filter(|replica| !voters.contains(replica)).collect();
-        if !missing.is_empty() && missing.is_subset(&ready) {
-            self.mnode.add_voters(missing.clone()).await.map_err(failed)?;
-            tracing::info!(?missing, "the mnode group has grown");
+        let able: BTreeSet<u64> = missing.intersection(&ready).copied().collect();
+        // Some of them only if that leaves no even number.
+        if !able.is_empty() && (able == missing || (voters.len() + able.len()) % 2 == 1) {
+            self.mnode.add_voters(able.clone()).await.map_err(failed)?;
+            tracing::info!(?able, "the mnode group has grown");
         }
         Ok(())
     }

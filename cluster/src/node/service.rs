@@ -17,7 +17,8 @@ use crate::vgroup::replica::{NotWritten, applied};
 #[async_trait]
 impl Service for Node {
     async fn answer(&self, caller: &Identity, request: Request) -> Response {
-        if self.stopping.load(Ordering::Acquire) {
+        // Its groups go on until they have handed over what they lead.
+        if self.stopping.load(Ordering::Acquire) && !matches!(request, Request::Raft { .. }) {
             return Response::Failed(error!(AdminShutdown, "the dnode is shutting down").into());
         }
         if !matches!(request, Request::Join { .. })
@@ -73,10 +74,7 @@ impl Node {
             return refused("this dnode belongs to no cluster yet".to_owned());
         }
         if caller.cluster_id != own.cluster_id {
-            return refused(format!(
-                "this dnode belongs to cluster {:016x}, the caller to {:016x}",
-                own.cluster_id, caller.cluster_id
-            ));
+            return refused(format!("this dnode does not belong to cluster {:016x}", caller.cluster_id));
         }
         let catalog = self.catalog();
         let known = catalog.dnodes.contains_key(&caller.dnode);
@@ -100,7 +98,16 @@ impl Node {
         if self.identity().cluster_id == 0 {
             return Err(error!(CannotConnectNow, "this dnode belongs to no cluster yet"));
         }
-        let authorised = self.catalog().dnodes.values().any(|dnode| dnode.endpoint == endpoint);
+        let catalog = self.catalog();
+        if let Some(known) = catalog.dnodes.get(&self.dnode()).filter(|known| known.endpoint != self.settings.endpoint)
+        {
+            return Err(error!(
+                ObjectNotInPrerequisiteState,
+                "the cluster knows its first dnode as {}", known.endpoint
+            )
+            .with_hint(format!("Start that dnode with rpc_listen or endpoint {} again", known.endpoint)));
+        }
+        let authorised = catalog.dnodes.values().any(|dnode| dnode.endpoint == endpoint);
         let open = self.settings.self_join || !self.settings.join_token.is_empty();
         if !authorised && !open {
             return Err(error!(InsufficientPrivilege, "dnode \"{endpoint}\" is not authorised")
@@ -150,6 +157,10 @@ impl Node {
 
     async fn write_share(&self, vgroup: VgroupId, share: &[u8]) -> Response {
         let Some(replica) = self.replica(vgroup) else { return Response::NotLeader(None) };
+        let wait = std::time::Duration::from_millis(self.settings.leader_wait_ms);
+        if let Err(error) = self.room(tokio::time::Instant::now() + wait).await {
+            return Response::Written(Written::Refused(error.into()));
+        }
         let part = match Part::decode(share) {
             Ok(part) => part,
             Err(error) => return Response::Failed(Error::internal(error).into()),

@@ -255,7 +255,17 @@ impl Node {
     /// Writes down who this dnode is, now that its cluster is founded.
     fn remember(&self) -> Result<(), StartError> {
         let mut identity = self.identity.write();
-        let cluster_id = self.catalog().cluster_id;
+        let catalog = self.catalog();
+        if let Some(own) = catalog.dnodes.get(&identity.dnode).filter(|own| own.endpoint != self.settings.endpoint) {
+            let why = format!(
+                "the other dnodes know this one as {}, and it was started as {}: set endpoint or rpc_listen as before",
+                own.endpoint, self.settings.endpoint
+            );
+            if catalog.dnodes.len() > 1 {
+                return Err(StartError::Setting(why));
+            }
+        }
+        let cluster_id = catalog.cluster_id;
         if identity.cluster_id == cluster_id {
             return Ok(());
         }
@@ -295,7 +305,18 @@ impl Node {
 
     /// A number that no earlier run of any dnode has had.
     async fn take_writer(self: &Arc<Self>) -> Result<(), StartError> {
-        match self.must_define(CatalogChange::TakeWriter).await? {
+        let deadline = tokio::time::Instant::now() + LEADER_WAIT;
+        // A number too many does no harm, so what is not known is asked for again.
+        let taken = loop {
+            match self.plane().define(CatalogChange::TakeWriter).await {
+                Err(error)
+                    if error.state() == SqlState::StatementCompletionUnknown
+                        && tokio::time::Instant::now() < deadline => {}
+                Err(error) => return Err(StartError::NoLeader(error.to_string())),
+                Ok(taken) => break taken,
+            }
+        };
+        match taken {
             Defined::Writer(writer) => {
                 self.writer.store(writer, std::sync::atomic::Ordering::Release);
                 *self.uids.write() = Arc::new(Uids::new(writer));

@@ -301,6 +301,13 @@ where
         self.raft.change_membership(change, true).await.map(drop).map_err(io::Error::other)
     }
 
+    /// Whether a change of the voters is half done: whoever made it is gone, and nobody else ends it.
+    pub(crate) fn is_joint(&self) -> bool {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().get_joint_config().len() > 1
+    }
+
     /// Who has a vote.
     pub(crate) fn voters(&self) -> BTreeSet<u64> {
         self.raft.voter_ids().collect()
@@ -313,7 +320,7 @@ where
         metrics.membership_config.membership().nodes().map(|(replica, _)| *replica).collect()
     }
 
-    /// The replicas that have at most `entries` entries less than this one, which leads.
+    /// The replicas that answer and have at most `entries` entries less than this one, which leads.
     pub(crate) fn caught_up(&self, entries: u64) -> BTreeSet<u64> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
@@ -321,7 +328,12 @@ where
         let reached = |(_, matched): &(&u64, &Option<LogId>)| {
             matched.as_ref().is_some_and(|matched| matched.index + entries >= last)
         };
-        metrics.replication.iter().flatten().filter(reached).map(|(replica, _)| *replica).collect()
+        let answers = |replica: &u64| {
+            let heard = metrics.heartbeat.as_ref().and_then(|heard| heard.get(replica)).and_then(Option::as_ref);
+            heard.is_some_and(|heard| openraft::Instant::elapsed(&**heard) < self.lease * 2)
+        };
+        let near = metrics.replication.iter().flatten().filter(reached).map(|(replica, _)| *replica);
+        near.filter(answers).collect()
     }
 
     /// Answers a message of another replica.
@@ -334,6 +346,9 @@ where
             }
             RaftCall::Vote(rpc) => encode(&self.vote(decode(&rpc)?, false).await?),
             RaftCall::PreVote(rpc) => encode(&self.vote(decode(&rpc)?, true).await?),
+            RaftCall::Transfer(_) if self.suspicion.is_suspect() => {
+                return Err(io::Error::other("a suspect replica does not lead"));
+            }
             RaftCall::Transfer(rpc) => {
                 let answer = self.raft.handle_transfer_leader(decode(&rpc)?).await.map_err(io::Error::other)?;
                 encode(&answer)

@@ -187,6 +187,8 @@ sql_states! {
     StatementTooComplex = "54001", Never;
     /// Too many columns.
     TooManyColumns = "54011", Never;
+    /// The object is not in the state for this.
+    ObjectNotInPrerequisiteState = "55000", Never;
     /// The object is in use.
     ObjectInUse = "55006", Later;
     /// A setting cannot be changed now.

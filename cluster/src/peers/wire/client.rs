@@ -13,7 +13,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, ConnectError, Status};
 
 use super::frames::{self, Frame, Frames};
-use super::{CALL, MESSAGE_BYTES_MAX, Raw, SCAN, WireNetwork, unreachable};
+use super::{CALL, MESSAGE_BYTES_MAX, Raw, SCAN, Use, WireNetwork, unreachable};
 use crate::peers::{RaftCall, Request, Response, Unreachable};
 use crate::raft::types::{decode, encode};
 
@@ -21,8 +21,11 @@ use crate::raft::types::{decode, encode};
 const CONNECT_MAX: Duration = Duration::from_millis(500);
 /// Between two probes of a silent connection, and until an unanswered one ends it: a peer that hangs looks dead after both.
 const PROBE: Duration = Duration::from_secs(2);
-/// Bytes that a peer may send ahead of its reader, per connection and per request.
-const AHEAD_BYTES: u32 = 8 << 20;
+/// Bytes that a peer may send ahead of its reader, for each call and each scan. A connection has no bound of its own: with
+/// one, a few scans that nobody reads would hold up all others.
+const CALL_AHEAD_BYTES: u32 = 8 << 20;
+const SCAN_AHEAD_BYTES: u32 = 1 << 20;
+const CONNECTION_AHEAD_BYTES: u32 = (1 << 31) - 1;
 
 /// How long an answer may take. What takes longer counts as lost; whoever asked may ask again.
 fn patience(request: &Request) -> Duration {
@@ -33,7 +36,8 @@ fn patience(request: &Request) -> Duration {
             _ => 2,
         },
         Request::Barrier(_) | Request::Lookup { .. } | Request::Status => 2,
-        Request::Write { .. } => 4,
+        // A leader whose disk is behind is slow, not gone: one that is gone is noticed in other ways.
+        Request::Write { .. } => 60,
         Request::Define(_) | Request::Join { .. } => 20,
         Request::Maintain { .. } => 24 * 3600,
     };
@@ -41,9 +45,10 @@ fn patience(request: &Request) -> Duration {
 }
 
 impl WireNetwork {
-    fn channel(&self, endpoint: &str) -> std::result::Result<Channel, Unreachable> {
+    fn channel(&self, endpoint: &str, purpose: Use) -> std::result::Result<Channel, Unreachable> {
         let mut channels = self.channels.lock();
-        if let Some(channel) = channels.get(endpoint) {
+        let key = (endpoint.to_owned(), purpose);
+        if let Some(channel) = channels.get(&key) {
             return Ok(channel.clone());
         }
         let to = Endpoint::from_shared(format!("http://{endpoint}"));
@@ -54,15 +59,18 @@ impl WireNetwork {
             .http2_keep_alive_interval(PROBE)
             .keep_alive_timeout(PROBE)
             .keep_alive_while_idle(true)
-            .initial_stream_window_size(AHEAD_BYTES)
-            .initial_connection_window_size(AHEAD_BYTES * 4)
+            .initial_stream_window_size(match purpose {
+                Use::Calls => CALL_AHEAD_BYTES,
+                Use::Scans => SCAN_AHEAD_BYTES,
+            })
+            .initial_connection_window_size(CONNECTION_AHEAD_BYTES)
             .connect_lazy();
-        channels.insert(endpoint.to_owned(), channel.clone());
+        channels.insert(key, channel.clone());
         Ok(channel)
     }
 
-    async fn client(&self, endpoint: &str) -> std::result::Result<Grpc<Channel>, Unreachable> {
-        let grpc = Grpc::new(self.channel(endpoint)?);
+    async fn client(&self, endpoint: &str, purpose: Use) -> std::result::Result<Grpc<Channel>, Unreachable> {
+        let grpc = Grpc::new(self.channel(endpoint, purpose)?);
         let mut grpc = grpc.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX);
         grpc.ready().await.map_err(|error| unreachable(endpoint, error, false))?;
         Ok(grpc)
@@ -72,7 +80,7 @@ impl WireNetwork {
         let limit = patience(&request);
         let message = encode(&self.envelope(request));
         let asked = async {
-            let mut grpc = self.client(endpoint).await?;
+            let mut grpc = self.client(endpoint, Use::Calls).await?;
             let answer = grpc.unary(tonic::Request::new(message), PathAndQuery::from_static(CALL), Raw).await;
             answer.map(tonic::Response::into_inner).map_err(|status| lost(endpoint, &status))
         };
@@ -91,7 +99,7 @@ impl WireNetwork {
     ) -> std::result::Result<Result<RowStream>, Unreachable> {
         let body = frames::pack(vgroup, request).map_err(|error| unreachable(endpoint, error, false))?;
         let message = encode(&self.envelope(body));
-        let mut grpc = self.client(endpoint).await?;
+        let mut grpc = self.client(endpoint, Use::Scans).await?;
         let path = PathAndQuery::from_static(SCAN);
         let answer = grpc.server_streaming(tonic::Request::new(message), path, Raw).await;
         let stream = answer.map_err(|status| lost(endpoint, &status))?.into_inner();
@@ -123,7 +131,7 @@ fn rows(frames: Frames<BoxStream<'static, std::result::Result<Bytes, Status>>>, 
     }))
 }
 
-/// A request that was not answered. It never left if there was no connection.
+/// A request that was not answered. It was not carried out if there was no connection, or if our own server says so.
 fn lost(endpoint: &str, status: &Status) -> Unreachable {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(status);
     let mut connected = true;
@@ -131,6 +139,7 @@ fn lost(endpoint: &str, status: &Status) -> Unreachable {
         connected &= !error.is::<ConnectError>();
         cause = error.source();
     }
-    let unanswered = matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal);
-    unreachable(endpoint, status.message(), connected && unanswered)
+    let refused =
+        matches!(status.code(), Code::Aborted | Code::InvalidArgument | Code::FailedPrecondition | Code::Unimplemented);
+    unreachable(endpoint, status.message(), connected && !refused)
 }

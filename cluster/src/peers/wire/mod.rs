@@ -1,15 +1,16 @@
 //! The way between dnodes of different processes: gRPC, whose messages are our own bytes.
 //!
-//! [`client`] asks and [`server`] answers; both speak of [`Envelope`]s, and scans travel as [`frames`]. One HTTP/2
-//! connection goes to each peer and is made again when it breaks: flow control, keep-alive and many requests at a time
+//! [`client`] asks and [`server`] answers; both speak of [`Envelope`]s, and scans travel as [`frames`]. Two HTTP/2
+//! connections go to each peer, one of them for scans, and are made again when they break: flow control, keep-alive and many requests at a time
 //! are its business. Start reading at [`WireNetwork`].
 
 mod client;
 mod frames;
 mod server;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Weak;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::{Buf, BufMut, Bytes};
@@ -45,15 +46,31 @@ struct Envelope<T> {
     body: T,
 }
 
+/// What a connection is for. Rows that nobody reads must not stand in the way of votes and log entries.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Use {
+    Calls,
+    Scans,
+}
+
+/// What is known of a peer.
+struct Heard {
+    last: Instant,
+    silent: bool,
+}
+
+/// Without an answer for so long a peer is called silent: one slow answer is none.
+const SILENCE: Duration = Duration::from_secs(3);
+
 /// The network of one dnode.
 pub struct WireNetwork {
     /// Its own endpoint: what goes there needs no wire.
     own: String,
     identity: RwLock<Identity>,
     service: RwLock<Option<Weak<dyn Service>>>,
-    channels: Mutex<HashMap<String, Channel>>,
-    /// Peers that did not answer when they were last asked.
-    silent: Mutex<BTreeSet<String>>,
+    channels: Mutex<HashMap<(String, Use), Channel>>,
+    /// When each peer last answered, and whether the operator was told that it does not.
+    heard: Mutex<HashMap<String, Heard>>,
 }
 
 impl WireNetwork {
@@ -65,22 +82,27 @@ impl WireNetwork {
             identity: RwLock::new(Identity::default()),
             service: RwLock::new(None),
             channels: Mutex::new(HashMap::new()),
-            silent: Mutex::new(BTreeSet::new()),
+            heard: Mutex::new(HashMap::new()),
         })
     }
 
     /// Tells the operator when a peer falls silent and when it is back: once each, and not of every message.
     fn heard(&self, endpoint: &str, answer: Result<(), &Unreachable>) {
-        let mut silent = self.silent.lock();
+        let mut heard = self.heard.lock();
+        let Some(peer) = heard.get_mut(endpoint) else {
+            heard.insert(endpoint.to_owned(), Heard { last: Instant::now(), silent: false });
+            return;
+        };
         match answer {
-            Ok(()) if silent.is_empty() => {}
             Ok(()) => {
-                if silent.remove(endpoint) {
+                peer.last = Instant::now();
+                if std::mem::take(&mut peer.silent) {
                     tracing::warn!(endpoint, "a dnode answers again");
                 }
             }
             Err(unreachable) => {
-                if silent.insert(endpoint.to_owned()) {
+                if !peer.silent && peer.last.elapsed() > SILENCE {
+                    peer.silent = true;
                     tracing::warn!(endpoint, why = unreachable.why, "a dnode does not answer");
                 }
             }

@@ -25,8 +25,9 @@ use crate::raft::types::{decode, encode};
 
 /// Between two probes of a silent connection.
 const PROBE: Duration = Duration::from_secs(5);
-/// Bytes that a peer may send ahead, per connection and per request.
+/// Bytes that a peer may send ahead, for each request and for all of a connection.
 const AHEAD_BYTES: u32 = 8 << 20;
+const CONNECTION_AHEAD_BYTES: u32 = (1 << 31) - 1;
 
 /// Answers other dnodes on `listener` until `stop` is there. What is asked before the dnode is up is refused as unavailable.
 ///
@@ -41,7 +42,7 @@ pub async fn serve(
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
         .initial_stream_window_size(AHEAD_BYTES)
-        .initial_connection_window_size(AHEAD_BYTES * 4)
+        .initial_connection_window_size(CONNECTION_AHEAD_BYTES)
         .http2_keepalive_interval(Some(PROBE))
         .http2_keepalive_timeout(Some(PROBE))
         .serve_with_incoming_shutdown(Routes(network), incoming, stop)
