@@ -158,9 +158,10 @@ impl Node {
     async fn write_share(&self, vgroup: VgroupId, share: &[u8]) -> Response {
         let Some(replica) = self.replica(vgroup) else { return Response::NotLeader(None) };
         let wait = std::time::Duration::from_millis(self.settings.leader_wait_ms);
-        if let Err(error) = self.room(tokio::time::Instant::now() + wait).await {
-            return Response::Written(Written::Refused(error.into()));
-        }
+        let _room = match self.room(share.len() as u64, tokio::time::Instant::now() + wait).await {
+            Ok(room) => room,
+            Err(error) => return Response::Written(Written::Refused(error.into())),
+        };
         let part = match Part::decode(share) {
             Ok(part) => part,
             Err(error) => return Response::Failed(Error::internal(error).into()),
