@@ -1,9 +1,10 @@
 //! One dnode: opens or founds a data directory, runs its Raft groups, and stops them in order.
 //!
 //! `start.rs` is the start, `controller.rs` keeps the vnodes as the catalog wants them, `background.rs` flushes and
-//! expires, `room.rs` holds writers back, `service.rs` answers other dnodes.
+//! expires, `compact.rs` is COMPACT DATABASE, `room.rs` holds writers back, `service.rs` answers other dnodes.
 
 mod background;
+pub(crate) mod compact;
 mod controller;
 mod join;
 mod members;
@@ -95,6 +96,7 @@ pub struct Node {
     stop: watch::Sender<bool>,
     /// Why this dnode cannot go on.
     failure: watch::Sender<Option<String>>,
+    pub(crate) compacts: compact::Compacts,
     /// Held while vnodes are opened and closed.
     changing: tokio::sync::Mutex<()>,
     /// Keeps other processes out of the data directory.
@@ -142,6 +144,7 @@ impl Node {
             return Ok(());
         }
         self.stop.send_replace(true);
+        self.compacts.end();
         let deadline = Instant::now() + deadline;
         let replicas: Vec<Arc<Replica>> = self.replicas.read().values().cloned().collect();
         let led = replicas.iter().map(|replica| replica.group.hand_over(HAND_OVER_MAX));
@@ -241,7 +244,7 @@ impl Node {
         Ok((define::defined(answer), index))
     }
 
-    /// FLUSH, COMPACT or TRIM of one vnode of this dnode.
+    /// FLUSH or TRIM of one vnode of this dnode.
     pub(crate) async fn maintain(&self, vgroup: VgroupId, work: Maintenance) -> Result<()> {
         let catalog = self.catalog();
         let (Some(replica), Some(own)) = (self.replica(vgroup), catalog.vgroups.get(&vgroup)) else { return Ok(()) };

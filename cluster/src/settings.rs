@@ -41,8 +41,13 @@ pub struct Settings {
     pub header_bytes: u64,
     /// Bytes of log entries in memory, of all groups: half for those that wait to be written, half for the newest.
     pub log_bytes: u64,
-    /// Threads that scan and flush.
+    /// Threads that flush memtables.
     pub worker_threads: usize,
+    /// Threads that merge runs, with low priority; the most merges at a time, COMPACT DATABASE included.
+    pub merge_threads: usize,
+    /// Bytes that all merges together read in a second while rows are ingested: a quarter of it during a flush, four
+    /// times as much while nothing is ingested or runs pile up. 0 is no limit.
+    pub merge_bytes_per_second: u64,
     /// Milliseconds that a write, a read or a definition waits for a leader before it fails with 57P03.
     pub leader_wait_ms: u64,
     /// Milliseconds between two rounds of background work: merges, and buckets that KEEP has left behind.
@@ -69,6 +74,8 @@ impl Default for Settings {
             header_bytes: 256 << 20,
             log_bytes: 128 << 20,
             worker_threads: std::thread::available_parallelism().map_or(2, usize::from),
+            merge_threads: std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)),
+            merge_bytes_per_second: 64 << 20,
             leader_wait_ms: 10_000,
             background_ms: 1_000,
         }

@@ -86,6 +86,8 @@ impl Disk for RealDisk {
             header_bytes_max: bytes(settings.header_bytes),
             memtable_bytes_max: settings.memtable_bytes,
             workers: settings.worker_threads,
+            merge_workers: settings.merge_threads,
+            merge_bytes_per_second: settings.merge_bytes_per_second,
         })
     }
 

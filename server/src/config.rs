@@ -169,8 +169,12 @@ settings! {
     memtable_bytes: Size = Size::Auto;
     /// Memory of the block cache that all vnodes share. auto: 15 % of memory.
     cache_bytes: Size = Size::Auto;
-    /// Threads that scan and flush.
+    /// Threads that flush memtables.
     worker_threads: usize = Settings::default().worker_threads;
+    /// Threads that merge runs, with low priority; the most merges at a time, COMPACT DATABASE included.
+    merge_threads: usize = Settings::default().merge_threads;
+    /// Bytes that merges read in a second while rows come in; less during flushes, more when idle or behind. 0: no limit.
+    merge_bytes_per_second: u64 = Settings::default().merge_bytes_per_second;
     /// Milliseconds that a statement waits for a leader before it fails with 57P03.
     leader_wait_ms: u64 = Settings::default().leader_wait_ms;
     /// Milliseconds between two rounds of background work.
@@ -198,6 +202,8 @@ impl Config {
             header_bytes: budget.headers,
             log_bytes: budget.log,
             worker_threads: self.worker_threads,
+            merge_threads: self.merge_threads,
+            merge_bytes_per_second: self.merge_bytes_per_second,
             leader_wait_ms: self.leader_wait_ms,
             background_ms: self.background_ms,
         }
@@ -234,6 +240,7 @@ impl Config {
         wrong(self.election_max_ms > self.election_min_ms, "election_max_ms must be greater than election_min_ms");
         wrong(self.pg_connections_max > 0, "pg_connections_max must be at least 1");
         wrong(self.worker_threads > 0, "worker_threads must be at least 1");
+        wrong(self.merge_threads > 0, "merge_threads must be at least 1");
         wrong(self.query_partitions > 0, "query_partitions must be at least 1");
         wrong(self.flush_rows > 0, "flush_rows must be at least 1");
         if let Err(fault) = Budget::here(self) {

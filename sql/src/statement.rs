@@ -283,9 +283,27 @@ pub enum Statement {
     /// FLUSH DATABASE.
     Flush(String),
     /// COMPACT DATABASE.
-    Compact(String),
+    Compact {
+        /// Which.
+        name: String,
+        /// START WITH.
+        start: Option<TimeBound>,
+        /// END WITH.
+        end: Option<TimeBound>,
+    },
+    /// KILL COMPACT.
+    KillCompact(u64),
     /// TRIM DATABASE.
     Trim(String),
+}
+
+/// A time as it was written, to be read in the precision of a database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeBound {
+    /// Text, or ticks in digits.
+    pub text: String,
+    /// Where it stands: characters of the statement, starting at 1.
+    pub position: u32,
 }
 
 /// Characteristics of a transaction, as settings: `transaction_read_only` and its kin with their values, in order.
@@ -527,6 +545,8 @@ pub enum Show {
     CreateDatabase(String),
     /// SHOW CREATE VIEW.
     CreateView(TableName),
+    /// SHOW COMPACT id.
+    Compact(i64),
     /// SHOW db.ALIVE.
     Alive(Option<String>),
     /// SHOW DNODES, MNODES, VNODES, USERS, CLUSTER, VARIABLES, QUERIES, CONNECTIONS, VIEWS, TRANSACTIONS, COMPACTS, …: lower case.

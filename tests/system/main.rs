@@ -2,8 +2,9 @@
 //!
 //! [`durability`] kills them, [`wire`] sends them what clients and enemies send, [`clients`] runs real drivers,
 //! [`postgres`] and [`session`] compare with PostgreSQL 15, [`process`] starts and stops them, [`pushdown`] asks in
-//! three ways, [`plans`] again and again, [`stopping`] ends what runs, [`bad_days`] takes the disk away, [`prepared`] executes
-//! INSERTs many times, [`memory`] asks for more than there is, [`cluster`] runs three processes as one.
+//! three ways, [`plans`] again and again, [`stopping`] ends what runs, [`bad_days`] takes the disk away, [`space`] asks for
+//! it back, [`prepared`] executes INSERTs many times, [`memory`] asks for more than there is, [`cluster`] runs three processes
+//! as one.
 
 mod bad_days;
 mod clients;
@@ -16,5 +17,6 @@ mod prepared;
 mod process;
 mod pushdown;
 mod session;
+mod space;
 mod stopping;
 mod wire;

@@ -1,5 +1,6 @@
 //! What happens without being asked: memtables that are old, or too many, or keep the log from being reused are
-//! flushed; the log is purged after each flush; buckets that KEEP has left behind go. Merges are storage's own.
+//! flushed, as are drops and deletes after a while; the log is purged after each flush; buckets that KEEP has left behind go.
+//! Merges are storage's own; it is only told that time passes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -19,6 +20,9 @@ const PINNED_SEGMENTS_MAX: u64 = 16;
 
 /// Entries of the mnode group's log between two files of the catalog.
 const CATALOG_ENTRIES: u64 = 128;
+
+/// After a drop or delete a vnode is flushed within this time, so that the space of the rows can be freed.
+const DELETES_AGE: Duration = Duration::from_secs(10);
 
 /// Between two looks for expired buckets.
 const EXPIRY: Duration = Duration::from_secs(60);
@@ -143,9 +147,11 @@ async fn flush_some(node: &Arc<Node>, replicas: &[Arc<Replica>], ages: &mut BTre
         // Without rows there may still be created tables and blank entries that pin the log.
         let pins = pinning.get(&replica.id()).is_some_and(|segments| *segments > PINNED_SEGMENTS_MAX);
         let since = *ages.entry(replica.id()).or_insert_with(Instant::now);
-        if rows == 0 && !pins {
+        let deletes = vnode.holds_deletes();
+        vnode.tend();
+        if rows == 0 && !pins && !deletes {
             ages.insert(replica.id(), Instant::now());
-        } else if pins || since.elapsed() > limit {
+        } else if pins || since.elapsed() > limit || (deletes && since.elapsed() > DELETES_AGE) {
             ages.insert(replica.id(), Instant::now());
             due.push(replica.clone());
         }

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::VgroupId;
 use model::catalog::{Catalog, Database, Vgroup};
 use model::options::FsyncPolicy;
+use model::schema::Compression;
+use model::{ColumnId, DatabaseId, Suid, VgroupId};
 use storage::vnode::VnodeOptions;
 
 use super::Node;
@@ -67,6 +68,10 @@ impl Node {
             Ok(opened) => {
                 self.broken.lock().remove(&vgroup.id);
                 self.replicas.write().insert(vgroup.id, opened.clone());
+                // The catalog may have gone on since.
+                if let Some(database) = self.catalog().database_by_id(vgroup.database) {
+                    opened.shard.columns().set(column_options(database));
+                }
                 super::background::watch_flushes(self, &opened);
             }
             Err(error) => {
@@ -127,6 +132,7 @@ impl Node {
     async fn delete(&self, replica: &Replica) {
         let vgroup = replica.id();
         self.replicas.write().remove(&vgroup);
+        self.compacts.leave(vgroup);
         if !close(replica).await {
             tracing::warn!(%vgroup, "scans of a dropped vnode do not end; its files go at the next start");
             return;
@@ -229,8 +235,16 @@ fn vnode_options(settings: &crate::Settings, database: &Database, vgroup: &Vgrou
         flush_rows_max: limit(settings.flush_rows),
         flush_bytes_max: limit(buffer.min(settings.memtable_bytes / 4)),
         merge_trigger: (options.stt_trigger as usize).max(2),
+        comp: options.comp,
         ..VnodeOptions::new(vgroup.id, database.id, options.precision)
     }
+}
+
+/// `ENCODE`, `COMPRESS` and `LEVEL` of all columns of a database that have any.
+fn column_options(database: &Database) -> BTreeMap<(Suid, ColumnId), Compression> {
+    let columns = database.relations.values().flat_map(|of| of.columns.iter().map(|column| (of.suid, column)));
+    let asks = columns.filter(|(_, column)| column.compression != Compression::default());
+    asks.map(|(suid, column)| ((suid, column.id), column.compression.clone())).collect()
 }
 
 /// Follows the catalog until the shutdown.
@@ -238,6 +252,7 @@ async fn follow(node: Arc<Node>) {
     let mut catalog = node.catalog.watch();
     let mut stop = node.stop.subscribe();
     let mut vgroups = None;
+    let mut seen: BTreeMap<DatabaseId, Arc<Database>> = BTreeMap::new();
     loop {
         let now: (Vec<VgroupId>, Vec<FsyncPolicy>) = {
             let catalog = catalog.borrow_and_update();
@@ -248,9 +263,25 @@ async fn follow(node: Arc<Node>) {
             node.reconcile().await;
             vgroups = Some(now);
         }
+        follow_columns(&node, &mut seen);
         tokio::select! {
             changed = catalog.changed() => if changed.is_err() { return },
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }
+}
+
+/// Tells the vnodes of databases that have changed how their columns are to be encoded.
+fn follow_columns(node: &Node, seen: &mut BTreeMap<DatabaseId, Arc<Database>>) {
+    let catalog = node.catalog();
+    for database in catalog.databases.values() {
+        if seen.get(&database.id).is_some_and(|known| Arc::ptr_eq(known, database)) {
+            continue;
+        }
+        let options = column_options(database);
+        for replica in database.vgroups.iter().filter_map(|vgroup| node.replica(*vgroup)) {
+            replica.shard.columns().set(options.clone());
+        }
+    }
+    *seen = catalog.databases.values().map(|database| (database.id, Arc::clone(database))).collect();
 }

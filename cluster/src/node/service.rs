@@ -46,6 +46,14 @@ impl Service for Node {
                 Ok(()) => Response::Maintained,
                 Err(error) => Response::Failed(error.into()),
             },
+            Request::Compact { id, vgroup, range } => match self.compact(id, vgroup, range).await {
+                Ok(()) => Response::Maintained,
+                Err(error) => Response::Failed(error.into()),
+            },
+            Request::KillCompact(id) => {
+                self.compacts.kill(id);
+                Response::Maintained
+            }
             Request::Status => Response::Status(self.own_status().into()),
             Request::Join { endpoint, support_vnodes, uuid, token } => match self.may_join(&endpoint, &token) {
                 Ok(()) => self.join(endpoint, support_vnodes, uuid).await,

@@ -39,6 +39,7 @@ impl Node {
                 reboot_ms: self.start_ms,
                 note: String::new(),
             }],
+            compacts: self.compacts.status(dnode),
         }
     }
 
@@ -82,6 +83,7 @@ impl Node {
             if let Some((role, state, role_ms)) = said.mnode {
                 status.mnodes.push(MnodeStatus { dnode: peer.id, role, status: state, role_ms });
             }
+            status.compacts.extend(said.compacts);
             status.vnodes.extend(said.vnodes.into_iter().map(|vnode| VnodeStatus { dnode: peer.id, ..vnode.into() }));
         }
         status

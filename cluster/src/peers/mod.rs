@@ -12,9 +12,9 @@ use std::sync::Weak;
 use async_trait::async_trait;
 use model::catalog::{CatalogChange, Defined};
 use model::command::Applied;
-use model::plane::{Status, VnodeStatus};
+use model::plane::{CompactStatus, Status, VnodeStatus};
 use model::scan::{RowStream, ScanRequest};
-use model::{DnodeId, Result, Value, VgroupId};
+use model::{DnodeId, Result, TimeRange, Value, VgroupId};
 use serde::{Deserialize, Serialize};
 
 use crate::identity::Identity;
@@ -50,13 +50,24 @@ pub enum Request {
         /// The share.
         share: Vec<u8>,
     },
-    /// FLUSH, COMPACT or TRIM of one vnode of that dnode.
+    /// FLUSH or TRIM of one vnode of that dnode.
     Maintain {
         /// Which vgroup.
         vgroup: VgroupId,
         /// What.
         work: Maintenance,
     },
+    /// COMPACT of one vnode of that dnode.
+    Compact {
+        /// The number of the COMPACT.
+        id: u64,
+        /// Which vgroup.
+        vgroup: VgroupId,
+        /// Which times.
+        range: TimeRange,
+    },
+    /// KILL COMPACT: that dnode ends its part of it.
+    KillCompact(u64),
     /// The state of that dnode.
     Status,
     /// To any dnode: a new one asks to belong to the cluster.
@@ -118,8 +129,6 @@ pub struct SnapshotPart {
 pub enum Maintenance {
     /// Its memtable to disk.
     Flush,
-    /// Merge its runs.
-    Compact,
     /// Drop what is older than KEEP.
     Trim,
 }
@@ -137,7 +146,7 @@ pub enum Response {
     Found(Vec<Option<FoundTable>>),
     /// To [`Request::Write`].
     Written(Written),
-    /// To [`Request::Maintain`].
+    /// To [`Request::Maintain`], [`Request::Compact`] and [`Request::KillCompact`].
     Maintained,
     /// To [`Request::Status`].
     Status(PeerStatus),
@@ -182,6 +191,8 @@ pub struct PeerStatus {
     pub mnode: Option<(String, String, i64)>,
     /// When it was started.
     pub reboot_ms: i64,
+    /// What it compacts.
+    pub compacts: Vec<CompactStatus>,
 }
 
 /// What a dnode says of one vnode: the fields of [`model::plane::VnodeStatus`].
@@ -287,6 +298,7 @@ impl From<Status> for PeerStatus {
             mnode: mnode.map(|mnode| (mnode.role.clone(), mnode.status.clone(), mnode.role_ms)),
             vnodes: status.vnodes.into_iter().map(PeerVnode::from).collect(),
             reboot_ms,
+            compacts: status.compacts,
         }
     }
 }

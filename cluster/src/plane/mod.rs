@@ -22,6 +22,7 @@ use model::{DataPlane, DatabaseId, Error, Result, VgroupId, error, fail};
 use tokio::time::Instant;
 
 use crate::node::Node;
+use crate::node::compact::busy;
 use crate::peers::{Maintenance, Request, Response, Unreachable};
 use crate::raft::types::Member;
 
@@ -144,6 +145,53 @@ impl Plane {
         Ok(Reply::Done)
     }
 
+    /// COMPACT DATABASE, one vnode after the other. Dropping the future ends it.
+    async fn compact(&self, id: DatabaseId, range: model::TimeRange) -> Result<Reply> {
+        let catalog = self.node.catalog();
+        let database = database(&catalog, id)?;
+        let running = self.node.cluster_status().await.compacts;
+        if let Some(other) = running.iter().find(|other| other.database == id) {
+            return Err(busy(other.id));
+        }
+        let (own, now) = (self.node.dnode(), self.node.world.clock.now_ms());
+        let number = self.node.compacts.next_id(own);
+        let vnodes = || {
+            let replicas = |vgroup: &VgroupId| catalog.vgroups[vgroup].replicas.clone();
+            database.vgroups.iter().flat_map(move |vgroup| replicas(vgroup).into_iter().map(|of| (*vgroup, of.dnode)))
+        };
+        // In the list at once, though their turn comes later.
+        let mut held = Vec::new();
+        for (vgroup, _) in vnodes().filter(|(_, dnode)| *dnode == own) {
+            held.push(self.node.compacts.hold((number, vgroup), id, range, now)?);
+        }
+        for (vgroup, dnode) in vnodes() {
+            if dnode == own {
+                self.node.compact(number, vgroup, range).await?;
+            } else {
+                self.maintain_there(&catalog, dnode, Request::Compact { id: number, vgroup, range }).await?;
+            }
+        }
+        Ok(Reply::Done)
+    }
+
+    async fn kill_compact(&self, id: u64) -> Result<Reply> {
+        let running = self.node.cluster_status().await.compacts;
+        let dnodes: std::collections::BTreeSet<_> =
+            running.iter().filter(|part| part.id == id).map(|part| part.dnode).collect();
+        if dnodes.is_empty() {
+            return Err(error!(UndefinedObject, "compact {id} does not exist")
+                .with_hint("SHOW COMPACTS lists those that are under way"));
+        }
+        for dnode in dnodes {
+            if dnode == self.node.dnode() {
+                self.node.compacts.kill(id);
+            } else {
+                self.maintain_there(&self.node.catalog(), dnode, Request::KillCompact(id)).await?;
+            }
+        }
+        Ok(Reply::Done)
+    }
+
     async fn maintain_one(
         &self,
         catalog: &Catalog,
@@ -154,8 +202,13 @@ impl Plane {
         if dnode == self.node.dnode() {
             return self.node.maintain(vgroup, work).await;
         }
+        self.maintain_there(catalog, dnode, Request::Maintain { vgroup, work }).await
+    }
+
+    /// Asks another dnode for something that it answers when it is done.
+    async fn maintain_there(&self, catalog: &Catalog, dnode: model::DnodeId, request: Request) -> Result<()> {
         let Some(peer) = catalog.dnodes.get(&dnode) else { return Ok(()) };
-        match self.node.world.network.call(&peer.endpoint, Request::Maintain { vgroup, work }).await {
+        match self.node.world.network.call(&peer.endpoint, request).await {
             Ok(Response::Maintained) => Ok(()),
             Ok(Response::Failed(refusal)) => Err(refusal.into()),
             Ok(other) => Err(Error::internal(format!("{} answered {other:?}", peer.endpoint))),
@@ -204,7 +257,8 @@ impl DataPlane for Plane {
         self.running()?;
         match command {
             Command::Flush(database) => self.maintain(database, Maintenance::Flush).await,
-            Command::Compact(database) => self.maintain(database, Maintenance::Compact).await,
+            Command::Compact { database, range } => self.compact(database, range).await,
+            Command::KillCompact(id) => self.kill_compact(id).await,
             Command::Trim(database) => self.maintain(database, Maintenance::Trim).await,
             Command::Status => Ok(Reply::Status(self.node.cluster_status().await)),
         }

@@ -10,7 +10,7 @@ use model::VgroupId;
 use model::command::{Applied, Entry};
 use model::scan::{RowStream, ScanRequest};
 use storage::Halt;
-use storage::vnode::{Batches, SeriesInfo};
+use storage::vnode::{Batches, Compaction, SeriesInfo};
 use tokio::sync::Mutex;
 
 use super::{Machine, Shard, resolve};
@@ -142,14 +142,20 @@ impl Replica {
         Ok(Box::pin(stream::unfold(Reading::new(made), Reading::next)))
     }
 
-    /// FLUSH, COMPACT or TRIM; `floor` is the oldest tick that KEEP leaves.
+    /// FLUSH or TRIM; `floor` is the oldest tick that KEEP leaves.
     pub(crate) async fn maintain(&self, work: Maintenance, floor: i64) -> Result<(), model::Error> {
         let vnode = self.shard.vnode().map_err(failed)?;
         let done = tokio::task::spawn_blocking(move || match work {
             Maintenance::Flush => vnode.flush().map(|_| ()),
-            Maintenance::Compact => vnode.compact(),
             Maintenance::Trim => vnode.drop_expired(floor).map(|_| ()),
         });
+        done.await.map_err(model::Error::internal)?.map_err(failed)
+    }
+
+    /// COMPACT, which somebody else may watch and stop.
+    pub(crate) async fn compact(&self, compaction: Arc<Compaction>) -> Result<(), model::Error> {
+        let vnode = self.shard.vnode().map_err(failed)?;
+        let done = tokio::task::spawn_blocking(move || vnode.compact_watched(&compaction));
         done.await.map_err(model::Error::internal)?.map_err(failed)
     }
 

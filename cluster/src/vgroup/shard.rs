@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use storage::Halt;
-use storage::vnode::{StorageEnv, Vnode, VnodeOptions};
+use storage::vnode::{ColumnOptions, StorageEnv, Vnode, VnodeOptions};
 
 use crate::raft::network::Checkpoint;
 use crate::raft::types::{Membership, SnapshotMeta, StoredMembership, decode, log_id};
@@ -48,9 +48,16 @@ impl Shard {
         self.hlc.fetch_max(hlc, Ordering::AcqRel);
     }
 
-    /// Closes the vnode: it does not flush, whoever wants that does it before.
+    /// Closes the vnode: it does not flush, whoever wants that does it before. A merge under way is broken off.
     pub(crate) fn close(&self) {
-        self.vnode.write().take();
+        if let Some(vnode) = self.vnode.write().take() {
+            vnode.leave();
+        }
+    }
+
+    /// What single columns ask for, to be changed while the vnode is open.
+    pub(crate) fn columns(&self) -> &ColumnOptions {
+        &self.options.columns
     }
 
     /// Membership as openraft wants it.

@@ -69,6 +69,9 @@ pub fn show(show: &Show, context: &CatalogContext) -> Result<Option<String>> {
             let db = quote_literal(&known(context, &context.database)?);
             format!("SELECT view_name FROM information_schema.ins_views WHERE db_name = {db} ORDER BY view_name")
         }
+        Show::Compact(id) => format!(
+            "SELECT * FROM information_schema.ins_compact_details WHERE compact_id = {id} ORDER BY vgroup_id, dnode_id"
+        ),
         Show::Thing(thing) => thing_query(thing)?,
         Show::CreateTable(_) | Show::CreateDatabase(_) | Show::CreateView(_) => return Ok(None),
     }))

@@ -36,6 +36,8 @@ pub(super) async fn fill(context: &CatalogContext, rows: &mut Rows) -> Result<()
         "ins_mnodes" => mnodes(context, rows).await?,
         "ins_cluster" => cluster(context, rows),
         "ins_disk_usage" => disk_usage(context, rows).await?,
+        "ins_compacts" => compacts(context, rows).await?,
+        "ins_compact_details" => compact_details(context, rows).await?,
         "ins_configs" => variables(context, rows, false),
         "ins_dnode_variables" => variables(context, rows, true),
         "perf_connections" => connections(context, rows),
@@ -297,6 +299,41 @@ async fn disk_usage(context: &CatalogContext, rows: &mut Rows) -> Result<()> {
             ("db_name", vgroup.map_or(Cell::Null, |vgroup| database_name(context, vgroup))),
             ("vgroup_id", of.vgroup.0.into()),
             ("data1", count(of.disk_bytes)),
+        ]);
+    }
+    Ok(())
+}
+
+/// One row for each COMPACT DATABASE under way.
+async fn compacts(context: &CatalogContext, rows: &mut Rows) -> Result<()> {
+    let mut all = status(context).await?.compacts;
+    all.sort_by_key(|of| of.id);
+    all.dedup_by_key(|of| of.id);
+    for of in all {
+        let database = context.catalog.database_by_id(of.database).map(|of| of.name.clone());
+        rows.add([("compact_id", count(of.id)), ("db_name", database.into()), ("start_time", moment(of.start_ms))]);
+    }
+    Ok(())
+}
+
+/// One row for each vnode of each COMPACT DATABASE under way. A bucket of time is a file set.
+async fn compact_details(context: &CatalogContext, rows: &mut Rows) -> Result<()> {
+    for of in status(context).await?.compacts {
+        let percent = of.done.saturating_mul(100).checked_div(of.bytes).unwrap_or(if of.started { 100 } else { 0 });
+        let elapsed_s = (context.now_us / 1000 - of.start_ms).max(0) as u64 / 1000;
+        let left = of.bytes.saturating_sub(of.done);
+        let remaining = (u128::from(elapsed_s) * u128::from(left)).checked_div(u128::from(of.done));
+        rows.add([
+            ("compact_id", count(of.id)),
+            ("vgroup_id", of.vgroup.0.into()),
+            ("dnode_id", of.dnode.0.into()),
+            ("number_fileset", count(of.buckets)),
+            ("finished", count(of.finished)),
+            ("start_time", moment(of.start_ms)),
+            ("progress(%)", count(percent.min(100))),
+            ("remain_time(s)", remaining.map_or(Cell::Null, |seconds| Cell::Int(seconds.min(1 << 40) as i64))),
+            ("bytes", count(of.bytes)),
+            ("bytes_done", count(of.done.min(of.bytes))),
         ]);
     }
     Ok(())

@@ -216,7 +216,13 @@ impl DataPlane for Plane {
         };
         let dnode = DnodeStatus { dnode: DnodeId(1), status: "ready".into(), reboot_ms: 0, note: String::new() };
         let vnodes = vec![vnode(2), vnode(3)];
-        Ok(Reply::Status(Status { dnode: DnodeId(1), vnodes, mnodes: Vec::new(), dnodes: vec![dnode] }))
+        Ok(Reply::Status(Status {
+            dnode: DnodeId(1),
+            vnodes,
+            mnodes: Vec::new(),
+            dnodes: vec![dnode],
+            compacts: Vec::new(),
+        }))
     }
 }
 

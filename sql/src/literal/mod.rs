@@ -15,7 +15,7 @@ use crate::pgvalue::TimeZone;
 pub(crate) use binary::timestamp as binary_timestamp;
 pub use builder::ColumnBuilder;
 pub(crate) use builder::leading_integer;
-pub(crate) use time::{now, today};
+pub(crate) use time::{now, timestamp, today};
 
 /// What reading a value depends on besides its type.
 #[derive(Clone, Copy, Debug)]

@@ -303,16 +303,18 @@ impl Session {
             AlterTable::AddColumn(column) => RelationChange::AddColumn(column),
             AlterTable::DropColumn(name) => RelationChange::DropColumn(column(&name)?),
             AlterTable::ModifyColumn(mut changed) => {
-                changed.id = column(&changed.name)?;
+                let before = relation
+                    .column(&changed.name)
+                    .ok_or_else(|| undefined_column(relation, "column", &changed.name))?;
+                changed.id = before.id;
+                changed.compression = changed.compression.over(&before.compression);
                 RelationChange::ModifyColumn(changed)
             }
             AlterTable::ModifyCompression(name, compression) => {
                 let mut changed =
                     relation.column(&name).cloned().ok_or_else(|| undefined_column(relation, "column", &name))?;
-                let before = &mut changed.compression;
-                before.encode = compression.encode.or(before.encode.take());
-                before.compress = compression.compress.or(before.compress.take());
-                before.level = compression.level.or(before.level.take());
+                changed.compression = compression.over(&changed.compression);
+                changed.compression.check(&name, changed.data_type)?;
                 RelationChange::ModifyColumn(changed)
             }
             AlterTable::RenameColumn(from, to) => RelationChange::RenameColumn(column(&from)?, to),

@@ -291,7 +291,8 @@ impl Session {
             Statement::AlterUser { name, options } => self.alter_user(&name, &options).await,
             Statement::DropUser { name, if_exists } => self.drop_user(&name, if_exists).await,
             Statement::Flush(name) => self.operate(&name, model::plane::Command::Flush, "FLUSH DATABASE").await,
-            Statement::Compact(name) => self.operate(&name, model::plane::Command::Compact, "COMPACT DATABASE").await,
+            Statement::Compact { name, start, end } => self.compact(&name, start.as_ref(), end.as_ref()).await,
+            Statement::KillCompact(id) => self.kill_compact(id).await,
             Statement::Trim(name) => self.operate(&name, model::plane::Command::Trim, "TRIM DATABASE").await,
             other => fail!(InternalError, "no way to run {other:?}"),
         }

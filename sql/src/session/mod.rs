@@ -4,6 +4,7 @@
 //! [`Session::prepare`] and [`Session::execute`]. Nothing here knows of sockets or protocol messages.
 
 mod coerce;
+mod compact;
 mod cursor;
 mod ddl;
 mod delete;

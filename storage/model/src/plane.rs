@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Catalog, CatalogChange, Defined};
 use crate::error::Result;
 use crate::id::{DatabaseId, DnodeId, VgroupId};
 use crate::scan::{RowStream, ScanRequest};
 use crate::schema::Table;
+use crate::time::TimeRange;
 use crate::write::{Outcome, WriteBatch};
 
 /// Metadata, rows and commands of a cluster, from the view of one dnode.
@@ -67,8 +69,15 @@ pub trait DataPlane: Send + Sync {
 pub enum Command {
     /// FLUSH DATABASE: every memtable to disk.
     Flush(DatabaseId),
-    /// COMPACT DATABASE: merge runs, free the space of deleted rows.
-    Compact(DatabaseId),
+    /// COMPACT DATABASE: merge runs, free the space of deleted rows. Answered when it is done.
+    Compact {
+        /// Which database.
+        database: DatabaseId,
+        /// Which times, in its ticks; rows without a time belong to the range of all times only.
+        range: TimeRange,
+    },
+    /// KILL COMPACT: end the one of this number soon.
+    KillCompact(u64),
     /// TRIM DATABASE: drop what is older than KEEP.
     Trim(DatabaseId),
     /// The state of vnodes, mnodes and dnodes.
@@ -95,6 +104,33 @@ pub struct Status {
     pub mnodes: Vec<MnodeStatus>,
     /// Every dnode.
     pub dnodes: Vec<DnodeStatus>,
+    /// Every vnode that is being compacted, or waits for it.
+    pub compacts: Vec<CompactStatus>,
+}
+
+/// One vnode of a COMPACT DATABASE under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompactStatus {
+    /// Which COMPACT.
+    pub id: u64,
+    /// Of which database.
+    pub database: DatabaseId,
+    /// Where the vnode is.
+    pub dnode: DnodeId,
+    /// Which vnode.
+    pub vgroup: VgroupId,
+    /// Milliseconds since the epoch of the start of the COMPACT.
+    pub start_ms: i64,
+    /// Buckets of time that have to be merged; 0 before it is this vnode's turn.
+    pub buckets: u64,
+    /// Buckets that are merged.
+    pub finished: u64,
+    /// Bytes that have to be read.
+    pub bytes: u64,
+    /// Bytes that were read.
+    pub done: u64,
+    /// Whether it is this vnode's turn, or was.
+    pub started: bool,
 }
 
 /// One replica of a vgroup.

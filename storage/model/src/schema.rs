@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error;
+use crate::error::Result;
 use crate::id::{ColumnId, Suid};
 use crate::types::DataType;
 
@@ -47,6 +49,63 @@ pub struct Compression {
     /// `LEVEL 'x'`.
     pub level: Option<String>,
 }
+
+impl Compression {
+    /// What is not said here is as it was before.
+    #[must_use]
+    pub fn over(self, before: &Self) -> Self {
+        Self {
+            encode: self.encode.or_else(|| before.encode.clone()),
+            compress: self.compress.or_else(|| before.compress.clone()),
+            level: self.level.or_else(|| before.level.clone()),
+        }
+    }
+
+    /// Whether a column of this type can be stored so, by TDengine's table of types.
+    ///
+    /// # Errors
+    ///
+    /// 22023, saying what the type takes.
+    pub fn check(&self, column: &str, data_type: DataType) -> Result<()> {
+        let (encodes, compresses) = Self::choices(data_type);
+        for (word, given, valid) in [
+            ("ENCODE", &self.encode, encodes),
+            ("COMPRESS", &self.compress, compresses),
+            ("LEVEL", &self.level, LEVELS),
+        ] {
+            let Some(given) = given.as_deref().filter(|given| !valid.contains(given)) else { continue };
+            let valid: Vec<String> = valid.iter().map(|value| format!("'{value}'")).collect();
+            return Err(error!(InvalidParameterValue, "{word} '{given}' cannot be used for column \"{column}\"")
+                .with_detail(format!("The column is of type {data_type}."))
+                .with_hint(format!("{data_type} takes {word} {}", valid.join(" or "))));
+        }
+        Ok(())
+    }
+
+    /// What `ENCODE` and `COMPRESS` a type takes, the usual one first.
+    #[must_use]
+    pub const fn choices(data_type: DataType) -> (&'static [&'static str], &'static [&'static str]) {
+        let general: &[&str] = &["lz4", "zlib", "zstd", "xz", "disabled"];
+        match data_type {
+            DataType::Timestamp | DataType::BigInt | DataType::UBigInt => {
+                (&["delta-i", "simple8b", "disabled"], general)
+            }
+            DataType::TinyInt | DataType::SmallInt | DataType::Int | DataType::Date => {
+                (&["simple8b", "disabled"], general)
+            }
+            DataType::UTinyInt | DataType::USmallInt | DataType::UInt => (&["simple8b", "disabled"], general),
+            DataType::Float | DataType::Double => {
+                (&["delta-d", "disabled"], &["lz4", "zlib", "zstd", "xz", "tsz", "disabled"])
+            }
+            DataType::Bool => (&["bit-packing", "disabled"], general),
+            DataType::Varchar(_) | DataType::NChar(_) | DataType::Json | DataType::Text => (&["disabled"], general),
+            DataType::Varbinary(_) | DataType::Geometry(_) | DataType::Decimal(..) => (&["disabled"], general),
+        }
+    }
+}
+
+/// What `LEVEL` takes, the usual one first.
+const LEVELS: &[&str] = &["medium", "low", "high", "disabled"];
 
 impl Column {
     /// A nullable column without a default.

@@ -14,7 +14,7 @@ use arrow::datatypes::DataType as Arrow;
 use model::{ColumnId, DataType, Precision, Sid, Suid};
 
 use crate::codec;
-pub use crate::codec::ROWS_MAX;
+pub use crate::codec::{Coding, ROWS_MAX};
 use header::Place;
 pub use header::{ColumnMeta, Header, KEYS_CHUNK, SidRun};
 pub use inspect::inspect;
@@ -41,6 +41,8 @@ pub struct BlockInput<'a> {
     pub keys: &'a [i64],
     /// The clock (`Stamp::hlc`) of the newest write to each row.
     pub versions: &'a [u64],
+    /// How the keys are encoded.
+    pub coding: Coding,
     /// Columns without the key. A column that is not here is absent in every row.
     pub columns: Vec<BlockColumn>,
 }
@@ -56,6 +58,8 @@ pub struct BlockColumn {
     pub values: ArrayRef,
     /// Set where the row says nothing about this column. None: nowhere.
     pub absent: Option<BooleanBuffer>,
+    /// How it is encoded.
+    pub coding: Coding,
 }
 
 /// A block as it is stored.
@@ -78,7 +82,7 @@ pub fn encode(input: &BlockInput<'_>) -> Encoded {
     check(input);
     let mut chunks = Chunks::default();
     let mut bytes = Vec::new();
-    codec::encode_longs(input.keys, &mut bytes);
+    codec::encode_longs_as(input.keys, input.coding, &mut bytes);
     let keys = chunks.add(&bytes);
     let (version_min, version_max) = range(input.versions.iter().copied());
     let versions = (version_min != version_max).then(|| {
@@ -93,7 +97,7 @@ pub fn encode(input: &BlockInput<'_>) -> Encoded {
     for column in &input.columns {
         bytes.clear();
         let absent = column.absent.as_ref();
-        codec::encode_column(&column.values, column.data_type, absent, &mut bytes);
+        codec::encode_column_as(&column.values, column.data_type, absent, column.coding, &mut bytes);
         let statistics = stats::of(&column.values, column.data_type, absent, single);
         let place = chunks.add(&bytes);
         columns.push(ColumnMeta { id: column.id, data_type: column.data_type, statistics, place });

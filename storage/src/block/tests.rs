@@ -24,7 +24,15 @@ struct Rows {
 impl Rows {
     fn input(&self) -> BlockInput<'_> {
         let (sids, keys, versions) = (&self.sids, &self.keys, &self.versions);
-        BlockInput { suid: Suid(9), precision: Precision::Milli, sids, keys, versions, columns: self.columns.clone() }
+        BlockInput {
+            suid: Suid(9),
+            precision: Precision::Milli,
+            sids,
+            keys,
+            versions,
+            coding: Coding::default(),
+            columns: self.columns.clone(),
+        }
     }
 }
 
@@ -39,7 +47,7 @@ fn rows(rows: usize, per_series: usize, same_version: bool, columns: Vec<BlockCo
 }
 
 fn of(id: u16, data_type: DataType, values: ArrayRef) -> BlockColumn {
-    BlockColumn { id: ColumnId(id), data_type, values, absent: None }
+    BlockColumn { id: ColumnId(id), data_type, values, absent: None, coding: Coding::default() }
 }
 
 fn random_columns(count: usize, kinds: &[(usize, u8, u8, u8)], seed: u64) -> Vec<BlockColumn> {
@@ -48,7 +56,7 @@ fn random_columns(count: usize, kinds: &[(usize, u8, u8, u8)], seed: u64) -> Vec
         let nulls = (null > 0).then(|| NullBuffer::new(!&bits(count, null, seed ^ 1)));
         let values = column(TYPES[kind], shape, count, nulls, seed);
         let absent = (gone > 2).then(|| bits(count, gone, seed ^ 2));
-        BlockColumn { id: ColumnId(at as u16 + 1), data_type: TYPES[kind], values, absent }
+        BlockColumn { id: ColumnId(at as u16 + 1), data_type: TYPES[kind], values, absent, coding: Coding::default() }
     };
     kinds.iter().enumerate().map(column).collect()
 }

@@ -45,6 +45,11 @@ pub(super) fn encode(bits: &BooleanBuffer, out: &mut Vec<u8>) {
         int::encode_plain(&lengths, out);
         return;
     }
+    encode_plain(bits, out);
+}
+
+/// [`encode`], a bit to each value whatever they are.
+pub(super) fn encode_plain(bits: &BooleanBuffer, out: &mut Vec<u8>) {
     out.push(BITMAP);
     let bytes = bits.sliced();
     let whole = bits.len() / 8;

@@ -1,5 +1,6 @@
 //! Columns: Arrow arrays as vectors of cells, of which only those with a value are encoded.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,14 +10,22 @@ use arrow::datatypes::ArrowNativeType;
 use model::{DataType, Precision};
 
 use crate::codec::bytes::{Reader, put_varint};
-use crate::codec::{Corrupt, ROWS_MAX, VECTOR_ROWS, bitset, float, int, text, wide};
+use crate::codec::coding::Light;
+use crate::codec::{Coding, Corrupt, ROWS_MAX, VECTOR_ROWS, bitset, float, int, text, wide};
 
-/// The format that is written, and the newest that is read.
+/// The format of columns that the general stage left as they were.
 const FORMAT: u8 = 1;
+/// The newest format: vectors may be packed by zstd, and integers by pco.
+const FORMAT_GENERAL: u8 = 2;
 const PLACE: &str = "column";
 
 const HAS_NULLS: u8 = 1;
 const HAS_ABSENT: u8 = 2;
+const ZSTD: u8 = 4;
+/// Vectors with fewer bytes do not pay for a zstd frame.
+const ZSTD_BYTES_MIN: usize = 64;
+/// Most bytes of a vector of numbers or truth values, with its cells.
+const PLAIN_BYTES_MAX: usize = 64 << 10;
 
 /// Appends one column of at most [`ROWS_MAX`] cells.
 ///
@@ -26,15 +35,30 @@ const HAS_ABSENT: u8 = 2;
 ///
 /// If `values` is not of an Arrow type of `data_type`, or lengths differ or are too large.
 pub fn encode_column(values: &dyn Array, data_type: DataType, absent: Option<&BooleanBuffer>, out: &mut Vec<u8>) {
+    encode_column_as(values, data_type, absent, Coding::default(), out);
+}
+
+/// [`encode_column`] as `coding` says.
+pub(crate) fn encode_column_as(
+    values: &dyn Array,
+    data_type: DataType,
+    absent: Option<&BooleanBuffer>,
+    coding: Coding,
+    out: &mut Vec<u8>,
+) {
     assert!(values.len() <= ROWS_MAX, "a column of {} rows", values.len());
     assert!(absent.is_none_or(|absent| absent.len() == values.len()), "a column and its absent cells differ in length");
     let valid = valid_cells(values, absent);
     encode_vectors(values.len(), out, |rows, out| {
         let valid = valid.as_ref().map(|valid| valid.slice(rows.start, rows.len()));
         let absent = absent.map(|absent| absent.slice(rows.start, rows.len()));
+        let start = out.len();
         encode_cells(valid.as_ref(), absent.as_ref(), out);
         let rows = Rows { start: rows.start, len: rows.len(), valid };
-        encode_values(values, data_type, &rows, out);
+        let general = encode_values(values, data_type, &rows, coding, out);
+        // Text has its zstd inside.
+        let level = coding.zstd().filter(|_| !general && !is_text(data_type));
+        general | level.is_some_and(|level| squeeze(start, level, out))
     });
 }
 
@@ -44,10 +68,17 @@ pub fn encode_column(values: &dyn Array, data_type: DataType, absent: Option<&Bo
 ///
 /// If there are more.
 pub fn encode_longs(values: &[i64], out: &mut Vec<u8>) {
+    encode_longs_as(values, Coding::default(), out);
+}
+
+/// [`encode_longs`] as `coding` says.
+pub(crate) fn encode_longs_as(values: &[i64], coding: Coding, out: &mut Vec<u8>) {
     assert!(values.len() <= ROWS_MAX, "a column of {} rows", values.len());
     encode_vectors(values.len(), out, |rows, out| {
+        let start = out.len();
         out.push(0);
-        int::encode(&values[rows], out);
+        let general = int::encode_as(&values[rows], LONG, coding, out);
+        general | coding.zstd().filter(|_| !general).is_some_and(|level| squeeze(start, level, out))
     });
 }
 
@@ -68,7 +99,8 @@ pub fn decode_column(
     total: usize,
     rows: Range<usize>,
 ) -> Result<(ArrayRef, Option<BooleanBuffer>), Corrupt> {
-    let vectors = vectors_of(bytes, total, &rows)?;
+    let bytes = plain(bytes, total, &rows)?;
+    let vectors = vectors_of(&bytes, total, &rows)?;
     let mut cells = Cells::default();
     let values = decode_values(&vectors, data_type, &mut cells)?;
     let nulls = cells.concat(&cells.valid, true).map(NullBuffer::new);
@@ -88,7 +120,8 @@ pub fn decode_column(
 ///
 /// If `rows` goes beyond `total`, or `total` beyond [`ROWS_MAX`].
 pub fn decode_longs(bytes: &[u8], total: usize, rows: Range<usize>) -> Result<Vec<i64>, Corrupt> {
-    let vectors = vectors_of(bytes, total, &rows)?;
+    let bytes = plain(bytes, total, &rows)?;
+    let vectors = vectors_of(&bytes, total, &rows)?;
     let mut cells = Cells::default();
     let mut longs = decode_fixed(&vectors, &mut cells, int::decode)?;
     if !cells.valid.iter().all(Option::is_none) {
@@ -107,8 +140,12 @@ pub fn decode_longs(bytes: &[u8], total: usize, rows: Range<usize>) -> Result<Ve
 /// If the bytes are not a column of a known format.
 pub fn describe_column(bytes: &[u8], data_type: DataType, total: usize) -> Result<Vec<String>, Corrupt> {
     let mut described = Vec::new();
-    for mut vector in vectors_of(bytes, total, &(0..total))? {
-        let size = vector.reader.rest().len();
+    let stored = vectors_of(bytes, total, &(0..total))?;
+    let bytes = plain(bytes, total, &(0..total))?;
+    for (mut vector, stored) in vectors_of(&bytes, total, &(0..total))?.into_iter().zip(stored) {
+        let stored = stored.reader.rest();
+        let size = stored.len();
+        let zstd = if stored.first().is_some_and(|cells| cells & ZSTD != 0) { "+zstd" } else { "" };
         let (count, _, _) = decode_cells(&mut vector)?;
         let rest = vector.reader.rest();
         let encoding = match data_type {
@@ -120,7 +157,7 @@ pub fn describe_column(bytes: &[u8], data_type: DataType, total: usize) -> Resul
             DataType::Geometry(_) | DataType::Json | DataType::Text => text::describe(rest),
             _ => int::describe(rest.first().copied().unwrap_or(0xff)).to_owned(),
         };
-        described.push(format!("{encoding} {size}B"));
+        described.push(format!("{encoding}{zstd} {size}B"));
     }
     Ok(described)
 }
@@ -161,15 +198,16 @@ pub(crate) fn valid_cells(values: &dyn Array, absent: Option<&BooleanBuffer>) ->
     }
 }
 
-/// Appends the frame of a column, with `encode` for each vector.
-fn encode_vectors(total: usize, out: &mut Vec<u8>, encode: impl Fn(Range<usize>, &mut Vec<u8>)) {
+/// Appends the frame of a column, with `encode` for each vector, which says whether the general stage did something.
+fn encode_vectors(total: usize, out: &mut Vec<u8>, encode: impl Fn(Range<usize>, &mut Vec<u8>) -> bool) {
+    let mut general = false;
     let mut vectors = Vec::new();
     let mut ends = Vec::with_capacity(ROWS_MAX / VECTOR_ROWS);
     for start in (0..total).step_by(VECTOR_ROWS) {
-        encode(start..total.min(start + VECTOR_ROWS), &mut vectors);
+        general |= encode(start..total.min(start + VECTOR_ROWS), &mut vectors);
         ends.push(vectors.len());
     }
-    out.push(FORMAT);
+    out.push(if general { FORMAT_GENERAL } else { FORMAT });
     let mut start = 0;
     for end in ends {
         put_varint(out, (end - start) as u64);
@@ -196,41 +234,124 @@ pub(crate) fn natives<T: ArrowNativeType>(values: &dyn Array) -> ScalarBuffer<T>
     ScalarBuffer::new(data.buffers()[0].clone(), data.offset(), data.len())
 }
 
-fn encode_values(values: &dyn Array, data_type: DataType, rows: &Rows, out: &mut Vec<u8>) {
+/// How an integer is kept where it is not encoded.
+#[derive(Clone, Copy)]
+pub(super) struct Width {
+    pub(super) bits: u32,
+    pub(super) signed: bool,
+}
+
+const LONG: Width = Width { bits: 64, signed: true };
+
+fn signed(bits: u32) -> Width {
+    Width { bits, signed: true }
+}
+
+fn unsigned(bits: u32) -> Width {
+    Width { bits, signed: false }
+}
+
+fn is_text(data_type: DataType) -> bool {
+    data_type.is_text() || matches!(data_type, DataType::Varbinary(_) | DataType::Geometry(_) | DataType::Json)
+}
+
+/// Appends the values of a vector; whether only format 2 has them so.
+fn encode_values(values: &dyn Array, data_type: DataType, rows: &Rows, coding: Coding, out: &mut Vec<u8>) -> bool {
     let none = rows.valid.as_ref().is_some_and(|valid| valid.count_set_bits() == 0);
     if none {
-        return;
+        return false;
     }
+    let mut ints = |values: &[i64], width: Width| int::encode_as(values, width, coding, out);
     match data_type {
-        DataType::Timestamp | DataType::BigInt => int::encode(&rows.pick(&natives::<i64>(values), |v| v), out),
-        DataType::TinyInt => int::encode(&rows.pick(&natives::<i8>(values), i64::from), out),
-        DataType::SmallInt => int::encode(&rows.pick(&natives::<i16>(values), i64::from), out),
-        DataType::Int | DataType::Date => int::encode(&rows.pick(&natives::<i32>(values), i64::from), out),
-        DataType::UTinyInt => int::encode(&rows.pick(&natives::<u8>(values), i64::from), out),
-        DataType::USmallInt => int::encode(&rows.pick(&natives::<u16>(values), i64::from), out),
-        DataType::UInt => int::encode(&rows.pick(&natives::<u32>(values), i64::from), out),
-        DataType::UBigInt => int::encode(&rows.pick(&natives::<u64>(values), |v| v as i64), out),
-        DataType::Float => float::encode(&rows.pick(&natives::<f32>(values), |v| v), out),
-        DataType::Double => float::encode(&rows.pick(&natives::<f64>(values), |v| v), out),
-        DataType::Decimal(..) => wide::encode(&rows.pick(&natives::<i128>(values), |v| v), out),
+        DataType::Timestamp | DataType::BigInt => return ints(&rows.pick(&natives::<i64>(values), |v| v), LONG),
+        DataType::TinyInt => return ints(&rows.pick(&natives::<i8>(values), i64::from), signed(8)),
+        DataType::SmallInt => return ints(&rows.pick(&natives::<i16>(values), i64::from), signed(16)),
+        DataType::Int | DataType::Date => return ints(&rows.pick(&natives::<i32>(values), i64::from), signed(32)),
+        DataType::UTinyInt => return ints(&rows.pick(&natives::<u8>(values), i64::from), unsigned(8)),
+        DataType::USmallInt => return ints(&rows.pick(&natives::<u16>(values), i64::from), unsigned(16)),
+        DataType::UInt => return ints(&rows.pick(&natives::<u32>(values), i64::from), unsigned(32)),
+        DataType::UBigInt => return ints(&rows.pick(&natives::<u64>(values), |v| v as i64), LONG),
+        DataType::Float => float::encode(&rows.pick(&natives::<f32>(values), |v| v), coding, out),
+        DataType::Double => float::encode(&rows.pick(&natives::<f64>(values), |v| v), coding, out),
+        DataType::Decimal(..) => {
+            wide::encode(&rows.pick(&natives::<i128>(values), |v| v), coding.light == Light::Off, out);
+        }
         DataType::Bool => {
             let bits = values.as_boolean().values().slice(rows.start, rows.len);
-            match &rows.valid {
-                None => bitset::encode(&bits, out),
-                Some(valid) => bitset::encode(&valid.set_indices().map(|row| bits.value(row)).collect(), out),
-            }
+            let bits = match &rows.valid {
+                None => bits,
+                Some(valid) => valid.set_indices().map(|row| bits.value(row)).collect(),
+            };
+            if coding.light == Light::Off { bitset::encode_plain(&bits, out) } else { bitset::encode(&bits, out) }
         }
         DataType::Varchar(_) | DataType::NChar(_) | DataType::Json | DataType::Text => {
             let texts = values.as_string::<i32>();
             let picked: Vec<&[u8]> = rows.indices().into_iter().map(|row| texts.value(row).as_bytes()).collect();
-            text::encode(&picked, out);
+            text::encode(&picked, coding, out);
         }
         DataType::Varbinary(_) | DataType::Geometry(_) => {
             let blobs = values.as_binary::<i32>();
             let picked: Vec<&[u8]> = rows.indices().into_iter().map(|row| blobs.value(row)).collect();
-            text::encode(&picked, out);
+            text::encode(&picked, coding, out);
         }
     }
+    false
+}
+
+/// Packs the vector that begins at `start` by zstd, if that saves a sixteenth of it.
+fn squeeze(start: usize, level: i32, out: &mut Vec<u8>) -> bool {
+    let rest = &out[start + 1..];
+    let length = rest.len();
+    if !(ZSTD_BYTES_MIN..=PLAIN_BYTES_MAX).contains(&length) {
+        return false;
+    }
+    let Some(packed) = text::compress(rest, level).filter(|packed| packed.len() + 3 < length - length / 16) else {
+        return false;
+    };
+    out[start] |= ZSTD;
+    out.truncate(start + 1);
+    put_varint(out, length as u64);
+    out.extend_from_slice(&packed);
+    true
+}
+
+/// The column with the vectors of `rows` as the light stage left them; others may be empty then.
+fn plain<'a>(bytes: &'a [u8], total: usize, rows: &Range<usize>) -> Result<Cow<'a, [u8]>, Corrupt> {
+    if bytes.first() != Some(&FORMAT_GENERAL) {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    let mut vectors = Vec::new();
+    let mut ends = Vec::with_capacity(ROWS_MAX / VECTOR_ROWS);
+    let mut stored = vectors_of(bytes, total, rows)?.into_iter().peekable();
+    for start in (0..total).step_by(VECTOR_ROWS) {
+        if let Some(vector) = stored.next_if(|vector| vector.rows.start == start) {
+            unpack(vector.reader, &mut vectors)?;
+        }
+        ends.push(vectors.len());
+    }
+    let mut out = vec![FORMAT_GENERAL];
+    let mut start = 0;
+    for end in ends {
+        put_varint(&mut out, (end - start) as u64);
+        start = end;
+    }
+    out.extend_from_slice(&vectors);
+    Ok(Cow::Owned(out))
+}
+
+/// Appends a vector without what [`squeeze`] did.
+fn unpack(mut reader: Reader<'_>, out: &mut Vec<u8>) -> Result<(), Corrupt> {
+    let all = reader.rest();
+    let cells = reader.u8()?;
+    if cells & ZSTD == 0 {
+        out.extend_from_slice(all);
+        return Ok(());
+    }
+    let length = reader.varint_up_to(PLAIN_BYTES_MAX)?;
+    let plain = text::decompress(reader.rest(), length).filter(|plain| plain.len() == length);
+    out.push(cells & !ZSTD);
+    out.extend_from_slice(&plain.ok_or_else(|| reader.damaged("zstd refuses a vector"))?);
+    Ok(())
 }
 
 /// One encoded vector.
@@ -244,8 +365,8 @@ fn vectors_of<'a>(bytes: &'a [u8], total: usize, rows: &Range<usize>) -> Result<
     assert!(rows.start <= rows.end && rows.end <= total && total <= ROWS_MAX, "rows {rows:?} of {total}");
     let mut reader = Reader::new(bytes, PLACE);
     let format = reader.u8()?;
-    if format != FORMAT {
-        return Err(Corrupt::Format { place: PLACE, found: format, known: FORMAT });
+    if !(FORMAT..=FORMAT_GENERAL).contains(&format) {
+        return Err(Corrupt::Format { place: PLACE, found: format, known: FORMAT_GENERAL });
     }
     let starts = (0..total).step_by(VECTOR_ROWS);
     let mut lengths = Vec::with_capacity(starts.len());

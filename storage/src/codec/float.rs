@@ -14,7 +14,8 @@ use pco::ChunkConfig;
 use pco::standalone::{simple_compress, simple_decompress_into};
 
 use crate::codec::bytes::{Reader, put_varint};
-use crate::codec::{Corrupt, VECTOR_ROWS, int};
+use crate::codec::coding::{General, Light};
+use crate::codec::{Coding, Corrupt, VECTOR_ROWS, int};
 
 const CONSTANT: u8 = 0;
 const DECIMAL: u8 = 1;
@@ -72,24 +73,29 @@ impl Float for f32 {
 }
 
 /// Appends at most [`VECTOR_ROWS`] values.
-pub(super) fn encode<T: Float>(values: &[T], out: &mut Vec<u8>) {
+pub(super) fn encode<T: Float>(values: &[T], coding: Coding, out: &mut Vec<u8>) {
     let start = out.len();
     let raw = values.len() * T::BYTES;
-    if let Some(first) = values.first()
+    let light = coding.light != Light::Off;
+    if light
+        && let Some(first) = values.first()
         && values.iter().all(|value| value.bits() == first.bits())
     {
         out.push(CONSTANT);
         put_bits(*first, out);
         return;
     }
-    let decimal = power(values).is_some_and(|power| encode_decimal(values, power, out));
+    let decimal = light && power(values).is_some_and(|power| encode_decimal(values, power, out));
     // Digits that hardly shrink are noise, and pco may do better on their bits.
-    if decimal && out.len() - start <= raw / 2 {
+    let level = coding.pco();
+    if decimal && level.is_none() && out.len() - start <= raw / 2 {
         return;
     }
     let best = if decimal { out.len() - start } else { raw };
-    let config = ChunkConfig::default().with_compression_level(PCO_LEVEL);
+    let config = ChunkConfig::default().with_compression_level(level.unwrap_or(PCO_LEVEL));
     if values.len() >= 64
+        && coding.general != General::Off
+        && (light || level.is_some())
         && let Ok(file) = simple_compress(values, &config)
         && file.len() + 4 < best
     {

@@ -8,13 +8,19 @@
 //!   3 DELTA2      base, v[0], v[1]-v[0] zigzag | packed     the same of the differences
 //!   4 RUNS        runs varint | values | lengths            both as modes 0 to 3
 //!   5 DICTIONARY  entries varint | entries | codes          both as modes 0 to 3
+//!   6 PCO         length varint | pco standalone file       only in columns of format 2
 //! packed = width u8 | patches varint | position u16 × patches | high bits varint × patches | bit-packed offsets
 //! ```
 //!
 //! All arithmetic wraps, so unsigned 64-bit values travel as their two's complement twins. No values are no bytes.
 
+use pco::ChunkConfig;
+use pco::standalone::{simple_compress, simple_decompress_into};
+
 use crate::codec::bytes::{Reader, put_varint, put_zigzag, unzigzag, zigzag};
-use crate::codec::{Corrupt, VECTOR_ROWS, packing};
+use crate::codec::coding::Light;
+use crate::codec::column::Width;
+use crate::codec::{Coding, Corrupt, VECTOR_ROWS, packing};
 
 const CONSTANT: u8 = 0;
 const FRAME: u8 = 1;
@@ -22,6 +28,7 @@ const DELTA: u8 = 2;
 const DELTA2: u8 = 3;
 const RUNS: u8 = 4;
 const DICTIONARY: u8 = 5;
+const PCO: u8 = 6;
 const CENTRED: u8 = 0x10;
 
 /// Most entries of an integer dictionary: beyond, the codes are hardly narrower than the offsets.
@@ -68,6 +75,62 @@ pub(crate) fn encode(values: &[i64], out: &mut Vec<u8>) {
     encode_plan(values, plan, out);
 }
 
+/// [`encode`] as `coding` says; whether a mode was chosen that only columns of format 2 have.
+pub(super) fn encode_as(values: &[i64], width: Width, coding: Coding, out: &mut Vec<u8>) -> bool {
+    let start = out.len();
+    match coding.light {
+        _ if values.is_empty() => {}
+        Light::Any => encode(values, out),
+        Light::Off => encode_as_they_are(values, width, out),
+        Light::Frame => encode_plan(values, plan_mode(values, FRAME, 0), out),
+        Light::Delta => encode_plan(values, plan_differences(values), out),
+    }
+    let light = out.len() - start;
+    let Some(level) = coding.pco().filter(|_| values.len() >= 64) else { return false };
+    let config = ChunkConfig::default().with_compression_level(level);
+    match simple_compress(values, &config) {
+        Ok(file) if file.len() + 4 < light => {
+            out.truncate(start);
+            out.push(PCO);
+            put_varint(out, file.len() as u64);
+            out.extend_from_slice(&file);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Every value in the bits of its type.
+fn encode_as_they_are(values: &[i64], width: Width, out: &mut Vec<u8>) {
+    let base = if width.signed && width.bits < 64 { -(1 << (width.bits - 1)) } else { 0 };
+    encode_plan(values, Plan { mode: FRAME, centred: false, base, width: width.bits, bits: 0 }, out);
+}
+
+/// The cheaper of the modes 2 and 3.
+fn plan_differences(values: &[i64]) -> Plan {
+    let count = values.len();
+    if count < 3 {
+        return plan_mode(values, FRAME, 0);
+    }
+    let (mut first, mut second) = ([0; VECTOR_ROWS], [0; VECTOR_ROWS]);
+    differences(values, &mut first[..count]);
+    differences(&first[..count], &mut second[..count]);
+    let delta = plan_mode(&first[1..count], DELTA, 32);
+    let delta2 = plan_mode(&second[2..count], DELTA2, 48);
+    if delta2.bits < delta.bits { delta2 } else { delta }
+}
+
+fn decode_pco(reader: &mut Reader<'_>, values: &mut [i64]) -> Result<(), Corrupt> {
+    reader.u8()?;
+    let length = reader.varint_up_to(reader.rest().len())?;
+    let file = reader.take(length)?;
+    let progress = simple_decompress_into(file, values).map_err(|_| reader.damaged("pco refuses it"))?;
+    if progress.n_processed == values.len() && progress.finished {
+        return Ok(());
+    }
+    Err(reader.damaged("pco has another number of values"))
+}
+
 /// Appends at most [`VECTOR_ROWS`] values in one of the modes 0 to 3.
 pub(crate) fn encode_plain(values: &[i64], out: &mut Vec<u8>) {
     let Some(first) = values.first() else { return };
@@ -87,6 +150,7 @@ pub(crate) fn decode(reader: &mut Reader<'_>, values: &mut [i64]) -> Result<(), 
     match reader.rest().first() {
         Some(&RUNS) => decode_runs(reader, values),
         Some(&DICTIONARY) => decode_dictionary(reader, values),
+        Some(&PCO) => decode_pco(reader, values),
         _ => decode_plain(reader, values),
     }
 }
@@ -103,6 +167,7 @@ pub(super) fn describe(mode: u8) -> &'static str {
         (DELTA2, true) => "delta2±",
         (RUNS, _) => "runs",
         (DICTIONARY, _) => "dictionary",
+        (PCO, _) => "pco",
         _ => "unknown",
     }
 }

@@ -2,8 +2,11 @@
 //!
 //! ```text
 //! column  format u8 | bytes of each vector: varint × vectors | vector …
-//! vector  cells u8 (1: has NULLs, 2: has absent cells) | validity bitset | absent bitset | values of the valid cells
+//! vector  cells u8 (1: has NULLs, 2: has absent cells) | rest
+//! rest    validity bitset | absent bitset | values of the valid cells
 //! ```
+//!
+//! Format 2 is what the general stage makes: where `cells` has 4, `rest` is its length as a varint and a zstd frame of it.
 //!
 //! Every vector is decodable alone. Start reading at [`encode_column`] and [`decode_column`]; what each kind of value
 //! becomes is said at the top of its file: [`int`], [`wide`], [`float`], [`text`], [`bitset`].
@@ -13,6 +16,7 @@
 
 mod bitset;
 pub(crate) mod bytes;
+mod coding;
 mod column;
 mod corrupt;
 mod float;
@@ -23,7 +27,9 @@ pub(crate) mod tests;
 mod text;
 mod wide;
 
+pub use coding::Coding;
 pub use column::{decode_column, decode_longs, describe_column, encode_column, encode_longs};
+pub(crate) use column::{encode_column_as, encode_longs_as};
 pub(crate) use column::{natives, valid_cells};
 pub use corrupt::Corrupt;
 

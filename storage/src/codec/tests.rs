@@ -179,6 +179,10 @@ pub(crate) fn cells(values: &dyn Array, absent: Option<&BooleanBuffer>) -> Vec<O
     (0..values.len()).map(|row| has(row).then(|| cell(row))).collect()
 }
 
+const ENCODES: [&str; 6] = ["", "disabled", "simple8b", "delta-i", "delta-d", "bit-packing"];
+const COMPRESSES: [&str; 7] = ["", "disabled", "lz4", "zlib", "zstd", "xz", "tsz"];
+const LEVELS: [&str; 5] = ["", "low", "medium", "high", "disabled"];
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -207,6 +211,44 @@ proptest! {
         prop_assert_eq!(cells(&part, None), &expected[start..end]);
         let expected = absent.map(|absent| absent.slice(start, end - start));
         prop_assert_eq!(gone, expected.filter(|absent| absent.count_set_bits() > 0));
+    }
+
+    /// Every combination of COMP, ENCODE, COMPRESS and LEVEL comes back bit for bit, whole and in ranges.
+    #[test]
+    fn every_coding_comes_back(
+        kind in 0..TYPES.len(), shape in 0..SHAPES, comp in 0..3_u8, last: bool,
+        rows in prop_oneof![0..4_usize, 4..300_usize, Just(1024), Just(1040), Just(4096)],
+        (encode, compress, level) in (0..ENCODES.len(), 0..COMPRESSES.len(), 0..LEVELS.len()),
+        null in 0..4_u8, cut in any::<(u16, u16)>(), seed: u64,
+    ) {
+        let data_type = TYPES[kind];
+        let name = |name: &str| (!name.is_empty()).then(|| name.to_owned());
+        let (encode, compress, level) = (name(ENCODES[encode]), name(COMPRESSES[compress]), name(LEVELS[level]));
+        let wanted = model::schema::Compression { encode, compress, level };
+        let coding = Coding::of(Some(&wanted), data_type, comp, last);
+        let nulls = (null > 0).then(|| NullBuffer::new(!&bits(rows, null, seed ^ 1)));
+        let absent = (null > 1).then(|| bits(rows, null, seed ^ 2));
+        let values = column(data_type, shape, rows, nulls, seed);
+        let mut bytes = Vec::new();
+        encode_column_as(&values, data_type, absent.as_ref(), coding, &mut bytes);
+        let expected = cells(&values, absent.as_ref());
+        let start = usize::from(cut.0) % (rows + 1);
+        let end = start + usize::from(cut.1) % (rows - start + 1);
+        for range in [0..rows, start..end] {
+            let (decoded, gone) = decode_column(&bytes, data_type, Precision::Milli, rows, range.clone()).unwrap();
+            prop_assert_eq!(cells(&decoded, None), &expected[range.clone()]);
+            let absent = absent.as_ref().map(|absent| absent.slice(range.start, range.len()));
+            prop_assert_eq!(gone, absent.filter(|absent| absent.count_set_bits() > 0));
+        }
+        describe_column(&bytes, data_type, rows).unwrap();
+
+        let random = &mut StdRng::seed_from_u64(seed);
+        for _ in 0..4 {
+            let mut damaged = bytes.clone();
+            let at = random.random_range(0..damaged.len());
+            damaged[at] ^= 1 << random.random_range(0..8);
+            let _ = decode_column(&damaged, data_type, Precision::Milli, rows, 0..rows);
+        }
     }
 
     /// Any damage gives an error or other values.
@@ -301,7 +343,7 @@ fn newer_formats_and_encodings_are_refused_by_name() {
     encode_longs(&[1, 2, 3], &mut bytes);
     bytes[0] = 9;
     let error = decode_longs(&bytes, 3, 0..3).unwrap_err();
-    assert_eq!(error.to_string(), "column has format 9, this server reads up to 1");
+    assert_eq!(error.to_string(), "column has format 9, this server reads up to 2");
     (bytes[0], bytes[3]) = (1, 0x0e);
     let error = decode_longs(&bytes, 3, 0..3).unwrap_err();
     assert_eq!(error.to_string(), "integer vector has encoding 14, which this server does not know");
@@ -340,14 +382,14 @@ fn damage_inside_foreign_formats_never_panics() {
 fn small_bytes_do_not_become_large_text() {
     let value = vec![b'x'; VECTOR_BYTES_MAX / 512];
     let mut constant = Vec::new();
-    text::encode(&[&value, &value], &mut constant);
+    text::encode(&[&value, &value], Coding::default(), &mut constant);
     let mut all = text::Values::with_capacity(1024);
     let error = text::decode(&mut bytes::Reader::new(&constant, "vector"), 1024, &mut all).unwrap_err();
     assert_eq!(error.to_string(), "vector is damaged: a vector of text is too large");
 
     let mut dictionary = Vec::new();
     let values: Vec<&[u8]> = (0..8).map(|row| if row % 2 < 1 { &value[..] } else { b"y" }).collect();
-    text::encode(&values, &mut dictionary);
+    text::encode(&values, Coding::default(), &mut dictionary);
     // The codes of 8 values become those of 1,024, all of them long.
     let mut codes = Vec::new();
     int::encode(&[0, 1, 0, 1, 0, 1, 0, 1], &mut codes);
@@ -362,4 +404,64 @@ fn small_bytes_do_not_become_large_text() {
     let mut all = text::Values::with_capacity(1024);
     let error = text::decode(&mut bytes::Reader::new(&lengths, "vector"), 1024, &mut all).unwrap_err();
     assert_eq!(error.to_string(), "vector is damaged: a vector of text is too large");
+}
+
+/// How a column of 4,096 rows of a type and shape is encoded: how its first vector is, and bytes of all.
+fn coded(data_type: DataType, shape: u8, coding: Coding) -> (String, usize) {
+    let values = column(data_type, shape, 4096, None, 5);
+    let mut bytes = Vec::new();
+    encode_column_as(&values, data_type, None, coding, &mut bytes);
+    let described = describe_column(&bytes, data_type, 4096).unwrap();
+    (described[0].split(' ').next().unwrap_or_default().to_owned(), bytes.len())
+}
+
+#[test]
+fn comp_is_respected() {
+    let of = |data_type, shape, comp, last| coded(data_type, shape, Coding::of(None, data_type, comp, last));
+    // As they are: the bytes of the values and a few for each vector, even where all values are alike.
+    for (data_type, bytes) in
+        [(DataType::Int, 4), (DataType::BigInt, 8), (DataType::UTinyInt, 1), (DataType::Double, 8)]
+    {
+        for shape in [0, 3] {
+            let (_, size) = of(data_type, shape, 0, true);
+            assert!((4096 * bytes..4096 * bytes + 80).contains(&size), "{data_type}: {size}");
+        }
+    }
+    assert_eq!(of(DataType::Bool, 0, 0, true).0, "bitmap");
+    assert!(of(DataType::Text, 0, 0, true).0.starts_with("plain"));
+    // The light stage, the same for hot rows and for cold ones of COMP 1.
+    let light = of(DataType::Int, 3, 1, false);
+    assert_eq!(light.0, "frame");
+    assert_eq!(of(DataType::Int, 3, 1, true), light);
+    assert_eq!(of(DataType::Int, 3, 2, false), light);
+    // Both stages: hardly ever larger, and smaller where there is something to find.
+    for data_type in TYPES {
+        for shape in 0..SHAPES {
+            let (hot, cold) = (of(data_type, shape, 2, false), of(data_type, shape, 2, true));
+            assert!(cold.1 <= hot.1 + hot.1 / 32 + 16, "{data_type} {shape}: {cold:?} after {hot:?}");
+            let raw = of(data_type, shape, 0, false);
+            assert!(hot.1 <= raw.1 + 160, "{data_type} {shape}: {hot:?}, as they are {raw:?}");
+        }
+    }
+    let (hot, cold) = (of(DataType::BigInt, 4, 2, false), of(DataType::BigInt, 4, 2, true));
+    assert!(cold.1 * 10 < hot.1 * 9, "{cold:?} after {hot:?}");
+}
+
+#[test]
+fn columns_are_encoded_as_they_ask() {
+    let of = |data_type, shape, encode: &str, compress: &str, level: &str| {
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let wanted = model::schema::Compression { encode: some(encode), compress: some(compress), level: some(level) };
+        coded(data_type, shape, Coding::of(Some(&wanted), data_type, 2, false))
+    };
+    assert!(of(DataType::BigInt, 2, "simple8b", "", "").0.starts_with("frame"));
+    assert!(of(DataType::BigInt, 3, "delta-i", "", "").0.starts_with("delta"));
+    assert!(of(DataType::BigInt, 2, "disabled", "disabled", "").1 > 4096 * 8);
+    let zstd = of(DataType::BigInt, 2, "disabled", "zstd", "high");
+    assert!(zstd.0.ends_with("+zstd") && zstd.1 < 4096 * 4, "{zstd:?}");
+    assert_eq!(of(DataType::Double, 3, "", "disabled", "").0, "raw");
+    assert_eq!(of(DataType::Double, 3, "", "tsz", "").0, "pco");
+    let text = |compress: &str, level: &str| of(DataType::Text, 6, "disabled", compress, level).1;
+    assert!(text("zstd", "low") < text("disabled", ""), "{} {}", text("zstd", "low"), text("disabled", ""));
+    assert!(text("xz", "high") < text("disabled", ""));
 }

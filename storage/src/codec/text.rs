@@ -15,7 +15,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 use zstd::bulk::{Compressor, Decompressor};
 
 use crate::codec::bytes::{Reader, put_varint};
-use crate::codec::{Corrupt, VECTOR_BYTES_MAX, VECTOR_ROWS, int};
+use crate::codec::coding::Light;
+use crate::codec::{Coding, Corrupt, VECTOR_BYTES_MAX, VECTOR_ROWS, int};
 
 const CONSTANT: u8 = 0;
 const DICTIONARY: u8 = 1;
@@ -30,7 +31,7 @@ const DICTIONARY_MAX: usize = 256;
 
 thread_local! {
     // A context is some hundred kilobytes: made once per thread, not once per vector.
-    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    static COMPRESSOR: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
@@ -59,9 +60,14 @@ impl Values {
 }
 
 /// Appends at most [`VECTOR_ROWS`] values.
-pub(super) fn encode(values: &[&[u8]], out: &mut Vec<u8>) {
+pub(super) fn encode(values: &[&[u8]], coding: Coding, out: &mut Vec<u8>) {
     let total: usize = values.iter().map(|value| value.len()).sum();
     assert!(total <= VECTOR_BYTES_MAX, "a vector of {total} bytes of text: blocks are cut before");
+    let level = coding.text();
+    if coding.light == Light::Off {
+        out.push(PLAIN);
+        return encode_list(values, level, out);
+    }
     if let Some(first) = values.first()
         && values.iter().all(|value| value == first)
     {
@@ -75,13 +81,13 @@ pub(super) fn encode(values: &[&[u8]], out: &mut Vec<u8>) {
         if bytes + values.len() < total + values.len() / 2 {
             out.push(DICTIONARY);
             put_varint(out, entries.len() as u64);
-            encode_list(&entries, out);
+            encode_list(&entries, level, out);
             int::encode(&codes, out);
             return;
         }
     }
     out.push(PLAIN);
-    encode_list(values, out);
+    encode_list(values, level, out);
 }
 
 /// Appends `count` values that [`encode`] wrote to `values`.
@@ -169,12 +175,12 @@ fn dictionary<'a>(values: &[&'a [u8]]) -> Option<(Vec<&'a [u8]>, Vec<i64>)> {
     Some((entries, codes))
 }
 
-fn encode_list(values: &[&[u8]], out: &mut Vec<u8>) {
+fn encode_list(values: &[&[u8]], level: Option<i32>, out: &mut Vec<u8>) {
     let lengths: Vec<i64> = values.iter().map(|value| value.len() as i64).collect();
     int::encode(&lengths, out);
     let blob = values.concat();
     if blob.len() >= ZSTD_BYTES_MIN
-        && let Some(packed) = compress(&blob)
+        && let Some(packed) = level.and_then(|level| smallest(&blob, level))
         && packed.len() < blob.len() - blob.len() / 8
     {
         out.push(ZSTD);
@@ -215,17 +221,33 @@ fn decode_list(reader: &mut Reader<'_>, count: usize, values: &mut Values) -> Re
     if values.bytes.len() == base + total { Ok(()) } else { Err(reader.damaged("text has another length")) }
 }
 
+/// What level 1 makes, or `level` if that is smaller: of text that hardly repeats itself, more effort makes more.
+fn smallest(blob: &[u8], level: i32) -> Option<Vec<u8>> {
+    let wanted = compress(blob, level)?;
+    if level <= 1 {
+        return Some(wanted);
+    }
+    let quick = compress(blob, 1).filter(|quick| quick.len() < wanted.len());
+    Some(quick.unwrap_or(wanted))
+}
+
 /// None if zstd fails, which costs space only.
-fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn compress(bytes: &[u8], level: i32) -> Option<Vec<u8>> {
     COMPRESSOR.with_borrow_mut(|compressor| {
-        if compressor.is_none() {
-            *compressor = Compressor::new(1).ok();
+        match compressor {
+            Some((of, compressor)) if *of != level => {
+                compressor.set_compression_level(level).ok()?;
+                *of = level;
+            }
+            Some(_) => {}
+            None => *compressor = Some((level, Compressor::new(level).ok()?)),
         }
-        compressor.as_mut()?.compress(bytes).ok()
+        compressor.as_mut()?.1.compress(bytes).ok()
     })
 }
 
-fn decompress(bytes: &[u8], length: usize) -> Option<Vec<u8>> {
+/// At most `length` bytes; None if zstd refuses them.
+pub(super) fn decompress(bytes: &[u8], length: usize) -> Option<Vec<u8>> {
     DECOMPRESSOR.with_borrow_mut(|decompressor| {
         if decompressor.is_none() {
             *decompressor = Decompressor::new().ok();

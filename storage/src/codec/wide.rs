@@ -14,17 +14,17 @@ const NARROW: u8 = 0;
 const FRAME: u8 = 1;
 const RAW: u8 = 2;
 
-/// Appends at most [`VECTOR_ROWS`] values.
-pub(super) fn encode(values: &[i128], out: &mut Vec<u8>) {
+/// Appends at most [`VECTOR_ROWS`] values, as they are if `raw`.
+pub(super) fn encode(values: &[i128], raw: bool, out: &mut Vec<u8>) {
     let min = values.iter().copied().min().unwrap_or(0);
     let max = values.iter().copied().max().unwrap_or(0);
     let mut narrow = [0_i64; VECTOR_ROWS];
     let narrow = &mut narrow[..values.len()];
-    if i64::try_from(min).is_ok() && i64::try_from(max).is_ok() {
+    if !raw && i64::try_from(min).is_ok() && i64::try_from(max).is_ok() {
         out.push(NARROW);
         narrow.iter_mut().zip(values).for_each(|(target, value)| *target = *value as i64);
         int::encode(narrow, out);
-    } else if max.checked_sub(min).is_some_and(|spread| u64::try_from(spread).is_ok()) {
+    } else if !raw && max.checked_sub(min).is_some_and(|spread| u64::try_from(spread).is_ok()) {
         out.push(FRAME);
         out.extend_from_slice(&min.to_le_bytes());
         narrow.iter_mut().zip(values).for_each(|(target, value)| *target = (*value - min) as u64 as i64);

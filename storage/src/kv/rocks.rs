@@ -228,6 +228,19 @@ struct RocksWriter<'a> {
     writer: SstFileWriter<'a>,
     store: &'a RocksStore,
     name: String,
+    finished: bool,
+}
+
+impl Drop for RocksWriter<'_> {
+    /// A run that was broken off must not hold its place on the disk until the next start.
+    fn drop(&mut self) {
+        if !self.finished {
+            let path = self.store.incoming.join(&self.name);
+            if let Err(error) = std::fs::remove_file(&path) {
+                tracing::warn!(path = %path.display(), %error, "a file that was not finished is still there");
+            }
+        }
+    }
 }
 
 impl FileWriter for RocksWriter<'_> {
@@ -237,7 +250,8 @@ impl FileWriter for RocksWriter<'_> {
 
     fn finish(mut self: Box<Self>) -> Result<Finished, Halt> {
         self.writer.finish().map_err(|error| self.store.halt("finish a run of", &error))?;
-        Ok(Finished { bytes: self.writer.file_size(), name: self.name })
+        self.finished = true;
+        Ok(Finished { bytes: self.writer.file_size(), name: std::mem::take(&mut self.name) })
     }
 }
 
@@ -249,7 +263,7 @@ impl BlockStore for RocksStore {
         }
         let writer = SstFileWriter::create(&self.options);
         writer.open(&path).map_err(|error| self.halt("create a run in", &error))?;
-        Ok(Box::new(RocksWriter { writer, store: self, name: name.to_owned() }))
+        Ok(Box::new(RocksWriter { writer, store: self, name: name.to_owned(), finished: false }))
     }
 
     fn ingest(&self, files: &[Finished]) -> Result<(), Halt> {

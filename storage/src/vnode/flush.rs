@@ -54,6 +54,8 @@ impl Vnode {
 
     fn flush_locked(&self) -> Result<Option<Position>, Halt> {
         let started = Instant::now();
+        let _flushing = self.env.scheduler().flushing();
+        self.make_room()?;
         let Some(frozen) = self.freeze() else { return Ok(self.durable()) };
         fail::fail_point!("flush.start", |_| std::process::abort());
         let mut runs = Vec::new();
@@ -70,21 +72,25 @@ impl Vnode {
         self.store.write_meta(frozen.changes.encode())?;
         fail::fail_point!("flush.meta_written", |_| std::process::abort());
         let bytes: u64 = files.iter().map(|file| file.bytes).sum();
-        metrics::counter!("storage_flushes_total").increment(1);
-        metrics::counter!("storage_flushed_rows_total").increment(frozen.memtable.rows as u64);
-        metrics::counter!("storage_flushed_bytes_total").increment(bytes);
-        metrics::histogram!("storage_flush_seconds").record(started.elapsed().as_secs_f64());
+        let memory = frozen.memtable.bytes as u64;
+        self.report.flushed(memory, frozen.memtable.rows as u64, bytes, started.elapsed().as_secs_f64());
         {
             let mut inner = self.inner.write();
             inner.frozen = None;
             inner.frozen_gone.clear();
             inner.durable_clock = frozen.clock;
             inner.durable_membership = frozen.membership;
-            runs.into_iter().for_each(|run| inner.add_run(run));
+            let inner = &mut *inner;
+            for run in runs {
+                inner.touched.insert(run.bucket, inner.rounds);
+                inner.add_run(run);
+            }
             inner.drop_spent_tombstones();
             self.share.note(inner.memtable_size().1);
+            self.count_runs(inner);
         }
         self.durable.send_replace(frozen.position);
+        self.env.scheduler().request_merge(self.work_handle());
         Ok(frozen.position)
     }
 
@@ -150,7 +156,7 @@ impl Vnode {
     ) -> Result<Option<(crate::kv::Finished, Arc<Run>)>, Halt> {
         let header = RunHeader::start(frozen.position, frozen.clock, 0, Vec::new());
         let place = (bucket, frozen.number);
-        let mut writer = RunWriter::new(&*self.store, place, self.options.precision, self.options.maxrows, header);
+        let mut writer = RunWriter::new(&*self.store, place, &self.options, header);
         writer.within(self.share.budget());
         if !self.inner.read().runs.contains_key(&bucket) {
             writer.settle();
@@ -207,6 +213,7 @@ impl RunHeader {
             version_max: 0,
             relations: Vec::new(),
             replaces,
+            last: false,
         }
     }
 }

@@ -18,8 +18,8 @@ use crate::vnode::state::State;
 use crate::vnode::tombstones::Tombstones;
 use crate::wal::Position;
 
-/// The newest format of meta and of run headers.
-pub(crate) const FORMAT: u32 = 1;
+/// The newest format of meta.
+const FORMAT: u32 = 1;
 
 /// What a vnode is made for; opening it as something else is refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

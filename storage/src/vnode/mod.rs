@@ -3,7 +3,7 @@
 //! Start reading at [`Vnode`]. Writes come in by [`Vnode::apply`] (`apply.rs`), wait in the memtable (`memtable.rs`),
 //! and go to disk by [`Vnode::flush`] (`flush.rs`) as runs of columnar blocks (`run.rs`). Reads merge memtables and
 //! runs, newest version first ([`Vnode::scan`]: `scan.rs`, `merge.rs`, `assemble.rs`). Runs are merged and expired in
-//! `compact.rs`. What is no row (tables, tags, tombstones, outcomes for retries) is in `state.rs` and stored by
+//! `compact.rs`, as `policy.rs` and `pace.rs` say. What is no row (tables, tags, tombstones, outcomes for retries) is in `state.rs` and stored by
 //! `meta.rs`.
 
 mod aggregate;
@@ -11,6 +11,7 @@ mod apply;
 mod assemble;
 mod budget;
 mod compact;
+mod compaction;
 mod decide;
 mod filter;
 mod flush;
@@ -23,7 +24,10 @@ mod merge;
 mod meta;
 mod options;
 mod overlay;
+mod pace;
+mod policy;
 mod registry;
+mod report;
 mod resolve;
 mod retry;
 mod run;
@@ -43,6 +47,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -64,9 +69,11 @@ use crate::vnode::scheduler::Work;
 use crate::vnode::state::State;
 use crate::wal::Position;
 pub use budget::MemtableBudget;
+pub use compaction::{Compaction, Progress};
 pub use inspect::{inspect, inspect_runs};
-pub use options::{EnvOptions, StorageEnv, VnodeOptions};
+pub use options::{ColumnOptions, EnvOptions, StorageEnv, VnodeOptions};
 use parking_lot::{Condvar, Mutex, RwLock};
+pub use report::Written;
 use tokio::sync::watch;
 
 /// Who a table is.
@@ -115,6 +122,11 @@ pub struct Vnode {
     flushing: Mutex<()>,
     /// One merge at a time.
     merging: Mutex<()>,
+    /// Flushes that wait for a merge.
+    awaited: AtomicUsize,
+    /// Runs in the fullest bucket, in percent of what it may have.
+    crowded: AtomicUsize,
+    report: report::Report,
     /// Wakes an apply that waits for room in the memtable.
     room: Condvar,
     halted: Mutex<Option<Halt>>,
@@ -137,6 +149,11 @@ struct Inner {
     /// Replaced runs that a scan may still read.
     retired: Vec<Arc<Run>>,
     next_run: u32,
+    /// The bucket of which runs are being merged.
+    merging: Option<i32>,
+    /// How often [`Vnode::tend`] was called, and at which of them a bucket got rows last.
+    rounds: u64,
+    touched: BTreeMap<i32, u64>,
     /// Version of the last entry that is on disk.
     durable_clock: u64,
     /// The membership that is on disk.
@@ -201,6 +218,7 @@ impl Vnode {
         let share = Share::new(env.memtables());
         let vnode = Arc::new_cyclic(|me| Self {
             dir: dir.to_path_buf(),
+            report: report::Report::new(options.vgroup),
             options,
             share,
             env,
@@ -208,6 +226,8 @@ impl Vnode {
             inner: RwLock::new(Inner::new(state, next_run)),
             flushing: Mutex::new(()),
             merging: Mutex::new(()),
+            awaited: AtomicUsize::new(0),
+            crowded: AtomicUsize::new(0),
             room: Condvar::new(),
             halted: Mutex::new(None),
             durable: watch::Sender::new(watermark),
@@ -218,6 +238,7 @@ impl Vnode {
         {
             let mut inner = vnode.inner.write();
             runs.into_iter().for_each(|run| inner.add_run(run));
+            vnode.count_runs(&inner);
         }
         Ok(vnode)
     }
@@ -280,7 +301,7 @@ impl Vnode {
         self.share.note(inner.memtable_size().1);
         drop(inner);
         if full {
-            self.env.scheduler().request(self.work_handle());
+            self.env.scheduler().request_flush(self.work_handle());
         }
         Ok(applied)
     }
@@ -340,6 +361,37 @@ impl Vnode {
     pub fn compact(&self) -> Result<(), Halt> {
         self.flush_now()?;
         self.merge_now(true).map(drop)
+    }
+
+    /// [`Vnode::compact`] of the buckets that overlap the range of `compaction`, which tells how far it is and can be
+    /// stopped. Plain tables, which have no times, belong to the range of all times only. Keeps to the pace of merges. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Vnode::merge`]; [`Halt::Closed`] when it was stopped.
+    pub fn compact_watched(&self, compaction: &Arc<Compaction>) -> Result<(), Halt> {
+        self.compact_now(compaction)
+    }
+
+    /// To be called about once a second: merges in the background what has become due with time alone, such as the last
+    /// merge of a bucket that got no rows for [`VnodeOptions::cold_rounds`] calls.
+    pub fn tend(&self) {
+        self.tend_now();
+    }
+
+    /// What was written since the vnode was opened.
+    #[must_use]
+    pub fn written(&self) -> Written {
+        self.report.written()
+    }
+
+    /// Whether a drop or delete was applied that is not on disk yet: until then its rows keep their place there.
+    #[must_use]
+    pub fn holds_deletes(&self) -> bool {
+        let inner = self.inner.read();
+        let dirty = &inner.state.dirty;
+        let deletes = !(dirty.gone.is_empty() && dirty.dropped.is_empty() && dirty.tombstones.is_empty());
+        deletes && inner.state.applied != self.durable()
     }
 
     /// Drops the buckets that lie below tick `floor` as a whole; rows of plain tables stay. Gives how many went.
@@ -413,7 +465,10 @@ impl Vnode {
     ///
     /// If the disk fails.
     pub fn checkpoint(&self, dir: &Path) -> Result<Snapshot, Halt> {
+        // A merge that is under way makes haste.
+        self.awaited.fetch_add(1, Ordering::AcqRel);
         let _paused = (self.flushing.lock(), self.merging.lock());
+        self.awaited.fetch_sub(1, Ordering::AcqRel);
         self.check()?;
         self.store.checkpoint(dir)?;
         let membership = self.inner.read().durable_membership.clone();
@@ -433,9 +488,14 @@ impl Vnode {
     /// Stops: waits for a flush or merge under way, and refuses everything from now on. The files are free when the
     /// last reference to the vnode and the last scan of it are gone. What is not flushed must come from the log again.
     pub fn close(&self) {
+        self.leave();
+        drop((self.flushing.lock(), self.merging.lock()));
+    }
+
+    /// As [`Vnode::close`], without waiting: a merge is broken off, a flush comes to its end.
+    pub fn leave(&self) {
         self.halted.lock().get_or_insert(Halt::Closed);
         self.room.notify_all();
-        drop((self.flushing.lock(), self.merging.lock()));
     }
 
     /// Bytes on disk.
@@ -530,7 +590,7 @@ impl Vnode {
             if overfull {
                 self.share.budget().flush_largest();
             }
-            self.env.scheduler().request(self.work_handle());
+            self.env.scheduler().request_flush(self.work_handle());
             // A bound on the wait, so that a missed wake-up costs little.
             self.room.wait_for(&mut halted, Duration::from_millis(20));
         }
@@ -538,12 +598,14 @@ impl Vnode {
 }
 
 impl Work for Vnode {
-    fn work(&self) {
+    fn flush_due(&self) {
         let full = self.is_full(&self.inner.read().active) || self.is_overfull();
-        let done = if full { self.flush_now().map(drop) } else { Ok(()) };
-        if let Err(halt) = done.and_then(|()| self.merge_in_background()) {
-            self.halt(&halt);
-        }
+        // What fails has stopped the vnode and said why.
+        let _ = full.then(|| self.flush_now());
+    }
+
+    fn merge_due(&self) {
+        let _ = self.merge_in_background();
     }
 }
 
@@ -559,6 +621,9 @@ impl Inner {
             runs: BTreeMap::new(),
             retired: Vec::new(),
             next_run,
+            merging: None,
+            rounds: 0,
+            touched: BTreeMap::new(),
         }
     }
 

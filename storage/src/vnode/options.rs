@@ -1,14 +1,17 @@
 //! How a vnode is set up, and what all vnodes of a dnode share.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use model::{DatabaseId, Precision, VgroupId};
-use parking_lot::Mutex;
+use model::schema::Compression;
+use model::{ColumnId, DatabaseId, Precision, Suid, VgroupId};
+use parking_lot::{Mutex, RwLock};
 
 use crate::halt::Halt;
 use crate::kv::{BlockStore, MemoryStores, RocksShared, RocksStore};
 use crate::vnode::budget::MemtableBudget;
+use crate::vnode::pace::Pace;
 use crate::vnode::scheduler::Scheduler;
 
 /// How one vnode is set up. The first six fields are written into a new vnode; opening it with others is refused.
@@ -38,13 +41,52 @@ pub struct VnodeOptions {
     pub retries_max: usize,
     /// Milliseconds of stamped time that an outcome is kept for retries.
     pub retry_window_ms: i64,
+    /// COMP of the database: 0 nothing is compressed, 1 columns are encoded, 2 cold ones also by a general codec.
+    pub comp: u8,
+    /// What single columns ask for.
+    pub columns: ColumnOptions,
+    /// Calls of [`super::Vnode::tend`] without rows for a bucket before it is merged for the last time.
+    pub cold_rounds: u64,
 }
+
+/// `ENCODE`, `COMPRESS` and `LEVEL` of the columns that have any, which may change while a vnode is open. Clones are the
+/// same.
+#[derive(Clone, Debug, Default)]
+pub struct ColumnOptions(Arc<RwLock<Columns>>);
+
+type Columns = Arc<BTreeMap<(Suid, ColumnId), Compression>>;
+
+impl ColumnOptions {
+    /// From now on.
+    pub fn set(&self, columns: BTreeMap<(Suid, ColumnId), Compression>) {
+        if **self.0.read() != columns {
+            *self.0.write() = Arc::new(columns);
+        }
+    }
+
+    pub(crate) fn now(&self) -> Columns {
+        Arc::clone(&self.0.read())
+    }
+}
+
+impl PartialEq for ColumnOptions {
+    fn eq(&self, other: &Self) -> bool {
+        self.now() == other.now()
+    }
+}
+
+impl Eq for ColumnOptions {}
 
 impl VnodeOptions {
     /// Whether a table of this name belongs here.
     #[must_use]
     pub fn owns(&self, name: &str) -> bool {
         (self.hash_begin..=self.hash_end).contains(&model::hash::table_hash(name))
+    }
+
+    /// Whether a last merge encodes more thoroughly than others.
+    pub(crate) fn recodes(&self) -> bool {
+        self.comp >= 2
     }
 
     /// # Panics
@@ -70,6 +112,9 @@ impl VnodeOptions {
             merge_trigger: 4,
             retries_max: 131_072,
             retry_window_ms: 600_000,
+            comp: 2,
+            columns: ColumnOptions::default(),
+            cold_rounds: 600,
         }
     }
 }
@@ -78,6 +123,7 @@ impl VnodeOptions {
 pub struct StorageEnv {
     stores: Stores,
     scheduler: Scheduler,
+    pace: Pace,
     headers: Arc<HeaderBudget>,
     memtables: Arc<MemtableBudget>,
 }
@@ -96,13 +142,25 @@ pub struct EnvOptions {
     pub header_bytes_max: usize,
     /// Bytes that all memtables should hold together.
     pub memtable_bytes_max: u64,
-    /// Threads that flush and merge. With 0 nothing happens in the background: the caller flushes and merges.
+    /// Threads that flush. With 0 nothing happens in the background: the caller flushes and merges.
     pub workers: usize,
+    /// Threads that merge, which is also the most merges at a time.
+    pub merge_workers: usize,
+    /// Bytes of blocks that all merges together read in a second while rows are ingested; fewer while a memtable is
+    /// flushed, more while nothing is ingested or runs pile up. 0 is no limit.
+    pub merge_bytes_per_second: u64,
 }
 
 impl Default for EnvOptions {
     fn default() -> Self {
-        Self { block_cache_bytes: 256 << 20, header_bytes_max: 256 << 20, memtable_bytes_max: 1 << 30, workers: 2 }
+        Self {
+            block_cache_bytes: 256 << 20,
+            header_bytes_max: 256 << 20,
+            memtable_bytes_max: 1 << 30,
+            workers: 2,
+            merge_workers: 1,
+            merge_bytes_per_second: 64 << 20,
+        }
     }
 }
 
@@ -115,7 +173,8 @@ impl StorageEnv {
     pub fn new(options: &EnvOptions) -> Result<Arc<Self>, Halt> {
         Ok(Arc::new(Self {
             stores: Stores::Rocks(RocksShared::new(options.block_cache_bytes)?),
-            scheduler: Scheduler::start(options.workers),
+            scheduler: Scheduler::start(options.workers, options.merge_workers),
+            pace: Pace::new(if options.workers == 0 { 0 } else { options.merge_bytes_per_second }),
             headers: Arc::new(HeaderBudget::new(options.header_bytes_max)),
             memtables: MemtableBudget::new(options.memtable_bytes_max),
         }))
@@ -127,7 +186,8 @@ impl StorageEnv {
     pub fn in_memory() -> Arc<Self> {
         Arc::new(Self {
             stores: Stores::Memory(MemoryStores::default()),
-            scheduler: Scheduler::start(0),
+            scheduler: Scheduler::start(0, 0),
+            pace: Pace::new(0),
             headers: Arc::new(HeaderBudget::new(64 << 20)),
             memtables: MemtableBudget::new(1 << 30),
         })
@@ -167,6 +227,10 @@ impl StorageEnv {
 
     pub(crate) fn scheduler(&self) -> &Scheduler {
         &self.scheduler
+    }
+
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     pub(crate) fn headers(&self) -> &Arc<HeaderBudget> {

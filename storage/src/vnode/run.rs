@@ -10,7 +10,6 @@ use crate::block::Header;
 use crate::halt::Halt;
 use crate::kv::BlockStore;
 use crate::vnode::keys::{self, BlockId};
-use crate::vnode::meta::FORMAT;
 use crate::vnode::options::HeaderBudget;
 use crate::vnode::segment::{Segment, Wanted};
 use crate::wal::Position;
@@ -25,7 +24,7 @@ pub(crate) struct RunHeader {
     pub(crate) position: Option<Position>,
     /// Deletes up to this version were carried out in it.
     pub(crate) folded: u64,
-    /// How often its rows were merged.
+    /// Its tier: see `policy.rs`.
     pub(crate) level: u8,
     pub(crate) rows: u64,
     pub(crate) key_range: TimeRange,
@@ -35,12 +34,19 @@ pub(crate) struct RunHeader {
     pub(crate) relations: Vec<(Suid, u64, u64)>,
     /// Runs of the same bucket that it takes the place of.
     pub(crate) replaces: Vec<u32>,
+    /// Whether a last merge made it, when its bucket got no more rows. Since format 2, behind the others.
+    #[serde(skip)]
+    pub(crate) last: bool,
 }
+
+/// The newest format of run headers.
+const FORMAT: u32 = 2;
 
 impl RunHeader {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = FORMAT.to_le_bytes().to_vec();
         bytes.extend(postcard::to_stdvec(self).expect("plain data can always be encoded"));
+        bytes.push(u8::from(self.last));
         bytes
     }
 
@@ -52,7 +58,13 @@ impl RunHeader {
         if format > FORMAT {
             return Err(Halt::newer(place, format, FORMAT));
         }
-        postcard::from_bytes(rest).map_err(|error| Halt::corrupt(format!("{place}: {error}")))
+        let (header, rest): (Self, &[u8]) =
+            postcard::take_from_bytes(rest).map_err(|error| Halt::corrupt(format!("{place}: {error}")))?;
+        match (format, rest) {
+            (1, []) => Ok(header),
+            (2, [last @ 0..=1]) => Ok(Self { last: *last == 1, ..header }),
+            _ => Err(Halt::corrupt(format!("{place}: {} bytes after its end", rest.len()))),
+        }
     }
 }
 
@@ -135,6 +147,16 @@ impl Run {
     /// Whether it may hold rows in `range` that a delete of version `at` hides.
     pub(crate) fn awaits(&self, range: TimeRange, at: u64) -> bool {
         self.header.version_min < at && self.header.folded < at && self.header.key_range.overlaps(range)
+    }
+
+    /// Bytes of its blocks.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.header.relations.iter().map(|(.., bytes)| bytes).sum()
+    }
+
+    /// Bytes of one of its blocks, about: all blocks of a run together have [`Run::bytes`].
+    pub(crate) fn bytes_of(&self, block: &Block) -> u64 {
+        (self.bytes() as u128 * block.header.rows as u128 / u128::from(self.header.rows.max(1))) as u64
     }
 
     /// Removes its file.
@@ -246,5 +268,31 @@ impl crate::vnode::merge::Source for RunSource {
             }
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_both_formats_are_read_and_newer_ones_refused() {
+        let header = RunHeader {
+            rows: 3,
+            relations: vec![(Suid(7), 3, 99)],
+            last: true,
+            ..RunHeader::start(None, 5, 2, vec![4])
+        };
+        let bytes = header.encode();
+        assert_eq!(RunHeader::decode(&bytes, "x").expect("format 2"), header);
+        let mut old = bytes[..bytes.len() - 1].to_vec();
+        old[0] = 1;
+        assert_eq!(RunHeader::decode(&old, "x").expect("format 1"), RunHeader { last: false, ..header });
+        let mut newer = bytes.clone();
+        newer[0] = 3;
+        assert!(matches!(RunHeader::decode(&newer, "x"), Err(Halt::Newer { found: 3, known: 2, .. })));
+        for damaged in [&bytes[..bytes.len() - 1], &[&bytes[..], &[0]].concat()] {
+            assert!(matches!(RunHeader::decode(damaged, "x"), Err(Halt::Corrupt { .. })));
+        }
     }
 }

@@ -1,18 +1,22 @@
 //! Writes one run: cuts merged rows into blocks, encodes them, and puts them into one file.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanBufferBuilder};
 use arrow::buffer::BooleanBuffer;
-use model::{Precision, Suid, TimeRange};
+use model::schema::Compression;
+use model::{ColumnId, DataType, Suid, TimeRange};
 
-use crate::block::{self, BlockColumn, BlockInput};
+use crate::block::{self, BlockColumn, BlockInput, Coding};
 use crate::halt::Halt;
 use crate::kv::{BlockStore, FileWriter, Finished};
+use crate::vnode::VnodeOptions;
 use crate::vnode::budget::MemtableBudget;
 use crate::vnode::keys::{self, BlockId};
 use crate::vnode::memtable::{cell_bytes, some_set};
 use crate::vnode::merge::SeriesMerge;
+use crate::vnode::policy;
 use crate::vnode::run::RunHeader;
 use crate::vnode::segment::{Cells, WantedColumn};
 
@@ -31,7 +35,9 @@ pub(crate) struct RunWriter<'a> {
     file: Option<Box<dyn FileWriter + 'a>>,
     bucket: i32,
     number: u32,
-    precision: Precision,
+    options: &'a VnodeOptions,
+    /// What single columns ask for.
+    wishes: Arc<BTreeMap<(Suid, ColumnId), Compression>>,
     maxrows: usize,
     /// They come behind all chunks, so they wait here.
     headers: Vec<(BlockId, Vec<u8>)>,
@@ -54,8 +60,7 @@ impl<'a> RunWriter<'a> {
     pub(crate) fn new(
         store: &'a dyn BlockStore,
         (bucket, number): (i32, u32),
-        precision: Precision,
-        maxrows: usize,
+        options: &'a VnodeOptions,
         header: RunHeader,
     ) -> Self {
         let header = RunHeader {
@@ -66,9 +71,10 @@ impl<'a> RunWriter<'a> {
             relations: Vec::new(),
             ..header
         };
-        let maxrows = maxrows.clamp(OWN_BLOCK_ROWS_MIN, block::ROWS_MAX);
+        let maxrows = options.maxrows.clamp(OWN_BLOCK_ROWS_MIN, block::ROWS_MAX);
+        let wishes = options.columns.now();
         let (file, headers, step_bytes) = (None, Vec::new(), STEP_BYTES_MAX);
-        Self { store, file, bucket, number, precision, maxrows, headers, header, settle: false, step_bytes }
+        Self { store, file, bucket, number, options, wishes, maxrows, headers, header, settle: false, step_bytes }
     }
 
     /// Takes smaller steps under a small budget: a sixteenth of what all memtables may hold.
@@ -148,11 +154,13 @@ impl<'a> RunWriter<'a> {
             }
             let values = cells.values.slice(low, high - low);
             let absent = absent.filter(|_| !self.settle);
-            Some(BlockColumn { id: want.id, data_type: want.data_type, values, absent })
+            let coding = self.coding(suid, want.id, want.data_type);
+            Some(BlockColumn { id: want.id, data_type: want.data_type, values, absent, coding })
         });
         let input = BlockInput {
             suid,
-            precision: self.precision,
+            precision: self.options.precision,
+            coding: self.coding(suid, ColumnId::KEY, DataType::Timestamp),
             sids: &rows.sids[low..high],
             keys: &rows.keys[low..high],
             versions: &rows.versions[low..high],
@@ -169,6 +177,10 @@ impl<'a> RunWriter<'a> {
         self.headers.push((id, encoded.header));
         self.count(suid, &input, bytes as u64);
         Ok(())
+    }
+
+    fn coding(&self, suid: Suid, id: ColumnId, data_type: DataType) -> Coding {
+        Coding::of(self.wishes.get(&(suid, id)), data_type, self.options.comp, self.header.last)
     }
 
     fn count(&mut self, suid: Suid, input: &BlockInput<'_>, bytes: u64) {
@@ -211,6 +223,10 @@ impl<'a> RunWriter<'a> {
         for (id, header) in std::mem::take(&mut self.headers) {
             let key = keys::header_key(self.bucket, self.number, id);
             self.put(&key, &header)?;
+        }
+        if self.header.replaces.is_empty() {
+            let bytes = self.header.relations.iter().map(|(.., bytes)| bytes).sum();
+            self.header.level = policy::tier_of(bytes, self.options.merge_trigger);
         }
         let bytes = self.header.encode();
         self.put(&keys::run_key(self.bucket, self.number), &bytes)?;

@@ -91,6 +91,11 @@ impl Wanted {
         self.tombstones.iter().any(|tombstones| tombstones.hides(sid, key, version))
     }
 
+    /// Whether a delete hides every row of a source of these bounds and of versions up to `version_max`.
+    pub(crate) fn erases(&self, sids: (u32, u32), keys: TimeRange, version_max: u64) -> bool {
+        self.tombstones.iter().any(|tombstones| tombstones.cover(sids, keys, version_max, u64::MAX))
+    }
+
     /// The deletes that may touch a source of these bounds.
     pub(crate) fn touched(&self, sids: (u32, u32), keys: TimeRange, version_min: u64) -> bool {
         self.tombstones.iter().any(|tombstones| tombstones.touch(sids, keys, version_min))

@@ -61,6 +61,16 @@ impl Tombstones {
                 .any(|((_, key), at)| version < *at && range.contains(*key))
     }
 
+    /// Whether one delete of a version up to `until` hides all rows in `range` of the sids `first..=last` of versions up to
+    /// `version`.
+    pub(crate) fn cover(&self, (first, last): (u32, u32), range: TimeRange, version: u64, until: u64) -> bool {
+        let whole = |list: &[(TimeRange, u64)]| {
+            let inside = |old: &TimeRange| old.min <= range.min && range.max <= old.max;
+            list.iter().any(|(old, at)| version < *at && *at <= until && inside(old))
+        };
+        whole(&self.all) || (first == last && self.series.get(&first).is_some_and(|list| whole(list)))
+    }
+
     /// Keeps what `keep` says of (sids, range, version).
     pub(crate) fn retain(&mut self, mut keep: impl FnMut((u32, u32), TimeRange, u64) -> bool) {
         self.all.retain(|(range, at)| keep((0, u32::MAX), *range, *at));
@@ -103,6 +113,10 @@ mod tests {
         assert!(tombstones.touch((0, 9), TimeRange { min: 20, max: 30 }, 1));
         assert!(!tombstones.touch((0, 2), TimeRange::ALL, 1));
         assert_eq!(tombstones.until(5).len(), 1);
+        let inner = TimeRange { min: 11, max: 20 };
+        assert!(tombstones.cover((3, 3), inner, 4, 9) && !tombstones.cover((3, 4), inner, 4, 9));
+        assert!(!tombstones.cover((3, 3), inner, 5, 9) && !tombstones.cover((3, 3), inner, 4, 4));
+        assert!(!tombstones.cover((3, 3), TimeRange { min: 11, max: 21 }, 4, 9));
         tombstones.delete_range(None, TimeRange::ALL, 9);
         tombstones.delete_range(None, TimeRange::ALL, 10);
         assert_eq!(tombstones.len(), 3);

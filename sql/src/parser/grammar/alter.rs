@@ -98,6 +98,9 @@ fn add(cursor: &mut Cursor<'_>, table: &str) -> Result<AlterTable> {
     if definition.primary_key || definition.serial {
         return Err(error!(FeatureNotSupported, "adding a key to a table is not supported").at(position));
     }
+    if tag {
+        super::table::untouched(&definition.column, position)?;
+    }
     Ok(if tag { AlterTable::AddTag(definition.column) } else { AlterTable::AddColumn(definition.column) })
 }
 
@@ -139,7 +142,11 @@ fn modify(cursor: &mut Cursor<'_>, table: &str) -> Result<AlterTable> {
         }
         return Ok(AlterTable::ModifyCompression(name, wanted));
     }
+    let position = cursor.position();
     let definition = definition(cursor, table)?;
+    if tag {
+        super::table::untouched(&definition.column, position)?;
+    }
     Ok(if tag { AlterTable::ModifyTag(definition.column) } else { AlterTable::ModifyColumn(definition.column) })
 }
 

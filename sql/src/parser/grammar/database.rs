@@ -1,4 +1,4 @@
-//! CREATE, ALTER and USE DATABASE, and the commands FLUSH, COMPACT and TRIM.
+//! CREATE, ALTER and USE DATABASE, and the commands FLUSH, COMPACT, KILL COMPACT and TRIM.
 //!
 //! Every option of TDengine is in one of three tables: [`NUMBERS`] with its range, [`IGNORED`] without effect here, or
 //! refused by name. PostgreSQL's options of CREATE DATABASE are ignored too, except an encoding other than UTF-8.
@@ -11,7 +11,7 @@ use sqlparser::tokenizer::Token;
 
 use crate::parser::cursor::Cursor;
 use crate::parser::markers::{Duration, Unit};
-use crate::statement::{DatabaseOption, Statement};
+use crate::statement::{DatabaseOption, Statement, TimeBound};
 
 /// An option whose value is a whole number.
 struct NumberOption {
@@ -138,20 +138,53 @@ pub(super) fn use_database(cursor: &mut Cursor<'_>) -> Result<Statement> {
     Ok(Statement::Use(cursor.identifier()?))
 }
 
-/// FLUSH, COMPACT and TRIM DATABASE. Bounds of COMPACT and TRIM are refused, since they would be ignored.
+/// FLUSH, COMPACT and TRIM DATABASE. What would be ignored is refused.
 pub(super) fn operate(cursor: &mut Cursor<'_>) -> Result<Statement> {
     let verb = cursor.word_ahead().unwrap_or_default();
     cursor.skip();
+    if verb == "COMPACT"
+        && (cursor.is(0, "VGROUPS") || (cursor.peek(1).token == Token::Period && cursor.is(2, "VGROUPS")))
+    {
+        return Err(cursor.refuse("COMPACT VGROUPS"));
+    }
     cursor.expect("DATABASE")?;
     let name = cursor.identifier()?;
-    if cursor.is_any(&["START", "END", "META_ONLY", "BWLIMIT"]) {
-        return Err(cursor.refuse(&format!("{verb} DATABASE with bounds")));
-    }
     Ok(match verb.as_str() {
         "FLUSH" => Statement::Flush(name),
-        "COMPACT" => Statement::Compact(name),
+        "COMPACT" => {
+            let start = bound(cursor, "START")?;
+            let end = bound(cursor, "END")?;
+            if cursor.is(0, "META_ONLY") {
+                return Err(cursor.refuse("COMPACT DATABASE … META_ONLY"));
+            }
+            Statement::Compact { name, start, end }
+        }
+        _ if cursor.is(0, "BWLIMIT") => return Err(cursor.refuse("TRIM DATABASE with a BWLIMIT")),
         _ => Statement::Trim(name),
     })
+}
+
+/// `START WITH time` or `END WITH time`: text, or a number of ticks.
+fn bound(cursor: &mut Cursor<'_>, word: &str) -> Result<Option<TimeBound>> {
+    if !cursor.eat(word) {
+        return Ok(None);
+    }
+    cursor.expect("WITH")?;
+    cursor.eat("TIMESTAMP");
+    let position = cursor.position();
+    let text = if cursor.is_string() { cursor.string()? } else { cursor.integer()?.to_string() };
+    Ok(Some(TimeBound { text, position }))
+}
+
+/// `COMPACT id`, from the word KILL on; other things are not killed by number.
+pub(super) fn kill(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.expect("KILL")?;
+    cursor.expect("COMPACT")?;
+    let position = cursor.position();
+    let id = cursor.integer()?;
+    let id =
+        u64::try_from(id).map_err(|_| error!(InvalidParameterValue, "{id} is no number of a compact").at(position))?;
+    Ok(Statement::KillCompact(id))
 }
 
 fn options(cursor: &mut Cursor<'_>, alter: bool) -> Result<Vec<DatabaseOption>> {

@@ -51,6 +51,7 @@ fn one(cursor: &mut Cursor<'_>) -> Result<Statement> {
         "TRUNCATE" => alter::truncate(cursor),
         "USE" => database::use_database(cursor),
         "FLUSH" | "COMPACT" | "TRIM" => database::operate(cursor),
+        "KILL" if cursor.is(1, "COMPACT") => database::kill(cursor),
         "DESC" | "DESCRIBE" => show::describe(cursor),
         "SHOW" => show::show(cursor),
         "SET" => session::set(cursor),

@@ -120,6 +120,10 @@ fn special(cursor: &mut Cursor<'_>) -> Result<Option<Show>> {
     if cursor.eat_all(&["LOCAL", "VARIABLES"]) {
         return Ok(Some(Show::Thing("variables".to_owned())));
     }
+    if cursor.is(0, "COMPACT") && matches!(cursor.peek(1).token, Token::Number(..)) {
+        cursor.skip();
+        return Ok(Some(Show::Compact(cursor.integer()?)));
+    }
     if cursor.is(0, "DNODE") && matches!(cursor.peek(1).token, Token::Number(..)) {
         return Err(cursor.refuse("SHOW DNODE … VARIABLES"));
     }

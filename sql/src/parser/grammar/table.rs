@@ -1,6 +1,6 @@
 //! CREATE STABLE, CREATE TABLE in all its forms, CREATE VIEW.
 
-use model::schema::Column;
+use model::schema::{Column, Compression};
 use model::{Result, error};
 use sqlparser::tokenizer::Token;
 
@@ -130,6 +130,7 @@ fn tags(cursor: &mut Cursor<'_>, create: &CreateTable) -> Result<Vec<Column>> {
         if definition.primary_key || definition.serial || definition.column.default.is_some() {
             return Err(error!(InvalidTableDefinition, "a tag cannot be a key or have a default").at(position));
         }
+        untouched(&definition.column, position)?;
         once(&tags, &definition.column, position)?;
         once(&create.columns, &definition.column, position)?;
         tags.push(definition.column);
@@ -138,6 +139,14 @@ fn tags(cursor: &mut Cursor<'_>, create: &CreateTable) -> Result<Vec<Column>> {
             return Ok(tags);
         }
     }
+}
+
+/// Tags are no columns of blocks: there is nothing to encode.
+pub(super) fn untouched(tag: &Column, position: u32) -> Result<()> {
+    if tag.compression == Compression::default() {
+        return Ok(());
+    }
+    Err(error!(InvalidTableDefinition, "tag \"{}\" cannot have ENCODE, COMPRESS or LEVEL", tag.name).at(position))
 }
 
 /// An option behind the columns.

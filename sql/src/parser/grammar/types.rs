@@ -210,7 +210,10 @@ fn modifier(cursor: &mut Cursor<'_>, definition: &mut Definition) -> Result<bool
             cursor.skip();
             column.comment = Some(cursor.string()?);
         }
-        "ENCODE" | "COMPRESS" | "LEVEL" => compression(cursor, &word, &mut column.compression)?,
+        "ENCODE" | "COMPRESS" | "LEVEL" => {
+            let position = compression(cursor, &word, &mut column.compression)?;
+            column.compression.check(&column.name, column.data_type).map_err(|error| error.at(position))?;
+        }
         "GENERATED" => {
             cursor.skip();
             if !cursor.eat("ALWAYS") {
@@ -228,10 +231,10 @@ fn modifier(cursor: &mut Cursor<'_>, definition: &mut Definition) -> Result<bool
     Ok(true)
 }
 
-/// ENCODE, COMPRESS or LEVEL with its value, which is kept as given.
-pub(super) fn compression(cursor: &mut Cursor<'_>, word: &str, compression: &mut Compression) -> Result<()> {
+/// ENCODE, COMPRESS or LEVEL with its value, which is kept as given. Gives the place of the value.
+pub(super) fn compression(cursor: &mut Cursor<'_>, word: &str, compression: &mut Compression) -> Result<u32> {
     let (slot, values): (_, &[&str]) = match word {
-        "ENCODE" => (&mut compression.encode, &["simple8b", "delta-i", "delta-d", "bit-packing", "xor", "disabled"]),
+        "ENCODE" => (&mut compression.encode, &["simple8b", "delta-i", "delta-d", "bit-packing", "disabled"]),
         "COMPRESS" => (&mut compression.compress, &["lz4", "zlib", "zstd", "xz", "tsz", "disabled"]),
         _ => (&mut compression.level, &["high", "medium", "low", "disabled"]),
     };
@@ -244,7 +247,7 @@ pub(super) fn compression(cursor: &mut Cursor<'_>, word: &str, compression: &mut
             .at(position));
     }
     *slot = Some(value);
-    Ok(())
+    Ok(position)
 }
 
 /// The text of a DEFAULT expression: up to the next modifier of the column.

@@ -1,11 +1,12 @@
 //! Tests of the vnode as a whole: random histories against a model (`random.rs`), told ones
-//! (`script.rs`), many threads at once (`busy.rs`), and deaths (`crash.rs`).
+//! (`script.rs`), many threads at once (`busy.rs`), deaths (`crash.rs`), and what merges cost (`merging.rs`).
 
 mod aggregates;
 mod budget;
 mod busy;
 #[cfg(feature = "failpoints")]
 mod crash;
+mod merging;
 mod random;
 mod script;
 
