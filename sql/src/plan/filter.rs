@@ -232,10 +232,52 @@ fn condition(filter: &Expr, relation: &Relation, precision: Precision) -> Option
         let (min, max) = (value_of(low, column, precision)?, value_of(high, column, precision)?);
         return Some(ColumnFilter { column: column.id, min: Some(min), max: Some(max) });
     }
-    let (name, op, value) = comparison(filter, None)?;
+    let Some((name, op, value)) = comparison(filter, None) else { return beside_decimal(filter, exact) };
     let column = exact(name)?;
     let (min, max) = closed(op, value_of(value, column, precision)?)?;
     Some(ColumnFilter { column: column.id, min, max })
+}
+
+/// A column of whole numbers beside a decimal, as which it is compared: `i > 90.0`, `i <= 4.5`. `exact` finds the column.
+fn beside_decimal<'a>(filter: &Expr, exact: impl Fn(&str) -> Option<&'a Column>) -> Option<ColumnFilter> {
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = filter else { return None };
+    let (cast, op, value) = match (left.as_ref(), right.as_ref()) {
+        (Expr::Cast(cast), Expr::Literal(value, _)) => (cast, *op, value),
+        (Expr::Literal(value, _), Expr::Cast(cast)) => (cast, op.swap()?, value),
+        _ => return None,
+    };
+    // Every whole number has at most so many digits: none is lost, and the cast never fails.
+    let wide = |digits: u8, scale: i8| scale >= 0 && i16::from(digits) - i16::from(scale) >= 20;
+    let holds_all = match cast.field.data_type() {
+        Arrow::Decimal128(digits, scale) | Arrow::Decimal256(digits, scale) => wide(*digits, *scale),
+        _ => false,
+    };
+    let Expr::Column(name) = cast.expr.as_ref() else { return None };
+    let column = exact(&name.name).filter(|column| holds_all && !column.data_type.is_float())?;
+    let (unscaled, scale) = match value {
+        ScalarValue::Decimal128(Some(value), _, scale) => (*value, *scale),
+        ScalarValue::Decimal256(Some(value), _, scale) => (value.to_i128()?, *scale),
+        _ => return None,
+    };
+    let unit = 10_i128.checked_pow(u32::try_from(scale).ok()?)?;
+    let floor = unscaled.div_euclid(unit);
+    let whole = unscaled.rem_euclid(unit) == 0;
+    let ceil = if whole { floor } else { floor + 1 };
+    let (min, max) = match op {
+        Operator::Eq if whole => (Some(floor), Some(floor)),
+        Operator::Gt => (Some(floor + 1), None),
+        Operator::GtEq => (Some(ceil), None),
+        Operator::Lt => (None, Some(ceil - 1)),
+        Operator::LtEq => (None, Some(floor)),
+        _ => return None,
+    };
+    let unsigned = column.data_type.arrow(Precision::Milli).is_unsigned_integer();
+    let value = |bound: Option<i128>| match bound {
+        None => Some(None),
+        Some(bound) if unsigned => u64::try_from(bound).ok().map(|bound| Some(Value::UInt(bound))),
+        Some(bound) => i64::try_from(bound).ok().map(|bound| Some(Value::Int(bound))),
+    };
+    Some(ColumnFilter { column: column.id, min: value(min)?, max: value(max)? })
 }
 
 /// The least and the greatest number `n` for which `n op value`. None for another operator, or past the last number.
