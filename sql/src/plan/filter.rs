@@ -280,9 +280,19 @@ fn beside_decimal<'a>(filter: &Expr, exact: impl Fn(&str) -> Option<&'a Column>)
     Some(ColumnFilter { column: column.id, min: value(min)?, max: value(max)? })
 }
 
-/// The least and the greatest number `n` for which `n op value`. None for another operator, or past the last number.
+/// The least and the greatest number `n` for which `n op value`; bounds that nothing satisfies past the last whole number,
+/// so that what a comparison is to a scan does not depend on the value. None for another operator, or past an infinity.
 #[must_use]
 pub fn closed(op: Operator, value: Value) -> Option<(Option<Value>, Option<Value>)> {
+    match (op, &value) {
+        (Operator::Gt, Value::Int(i64::MAX)) | (Operator::Lt, Value::Int(i64::MIN)) => {
+            return Some((Some(Value::Int(i64::MAX)), Some(Value::Int(i64::MIN))));
+        }
+        (Operator::Gt, Value::UInt(u64::MAX)) | (Operator::Lt, Value::UInt(0)) => {
+            return Some((Some(Value::UInt(u64::MAX)), Some(Value::UInt(0))));
+        }
+        _ => {}
+    }
     Some(match op {
         Operator::Eq => (Some(value.clone()), Some(value)),
         Operator::GtEq => (Some(value), None),
