@@ -35,11 +35,11 @@ fn patience(request: &Request) -> Duration {
             RaftCall::SnapshotInstall { .. } => 600,
             _ => 2,
         },
-        Request::Barrier(_) | Request::Lookup { .. } | Request::Status => 2,
+        Request::Barrier(_) | Request::Lookup { .. } | Request::Status | Request::KillCompact(_) => 2,
         // A leader whose disk is behind is slow, not gone: one that is gone is noticed in other ways.
         Request::Write { .. } => 60,
         Request::Define(_) | Request::Join { .. } => 20,
-        Request::Maintain { .. } => 24 * 3600,
+        Request::Maintain { .. } | Request::Compact { .. } => 24 * 3600,
     };
     Duration::from_secs(seconds)
 }
