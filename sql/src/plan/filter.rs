@@ -37,7 +37,11 @@ pub enum Pushed {
 #[must_use]
 pub fn classify(filter: &Expr, relation: &Relation, precision: Precision) -> Pushed {
     if has_parameter(filter) {
-        return sampled(filter).map_or(Pushed::Nothing, |filter| classify(&filter, relation, precision));
+        return match sampled(filter).map(|filter| classify(&filter, relation, precision)) {
+            // Whether a number is one of the column's type depends on its value: the condition stays above the scan too.
+            Some(Pushed::Condition(bounds)) => Pushed::Bounds(bounds),
+            known => known.unwrap_or(Pushed::Nothing),
+        };
     }
     if filter.is_volatile() || has_unknown(filter) {
         return Pushed::Nothing;
