@@ -11,7 +11,7 @@ use crate::report::{Report, count};
 use crate::servers::{Ours, Subject};
 
 /// Nothing but a log that is too long makes the server flush.
-const SETTINGS: [&str; 3] = ["memtable_bytes=8589934592", "flush_rows=1000000000000", "flush_interval_ms=86400000"];
+const SETTINGS: [&str; 3] = ["memtable_bytes=2147483648", "flush_rows=1000000000000", "flush_interval_ms=86400000"];
 
 pub(crate) async fn run(arguments: &Arguments, report: &mut Report) {
     let settings = SETTINGS.map(str::to_owned);
