@@ -12,7 +12,7 @@ use datafusion::logical_expr::{Between, BinaryExpr, Expr, Like, Operator, Scalar
 use model::error;
 
 use super::times::out_of_range;
-use super::{Rewriter, cast_to, narrow, parse_instant, timestamp, whole_number};
+use super::{Rewriter, cast_to, narrow, parse_instant, times, timestamp, whole_number};
 use crate::functions::checked::{self, checked};
 use crate::functions::pg::{moments, numeric, text_function};
 use crate::pgtype::PgType;
@@ -36,7 +36,7 @@ fn call(function: &Arc<ScalarUDF>, arguments: Vec<Expr>) -> Expr {
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(function), arguments))
 }
 
-fn binary(left: Expr, op: Operator, right: Expr) -> Expr {
+pub(super) fn binary(left: Expr, op: Operator, right: Expr) -> Expr {
     Expr::BinaryExpr(BinaryExpr { left: Box::new(left), op, right: Box::new(right) })
 }
 
@@ -81,7 +81,7 @@ impl Rewriter<'_> {
         if zoned(&left_type) || zoned(&right_type) {
             right = self.beside(&left, right)?;
             left = self.beside(&right, left)?;
-            return Ok(binary(left, op, right));
+            return Ok(self.on_ticks(left, op, right));
         }
         if left_type.pg == PgType::BPCHAR || right_type.pg == PgType::BPCHAR {
             // Spaces at the end of a character(n) do not count.
@@ -320,6 +320,11 @@ impl Rewriter<'_> {
         let zoned = matches!(expr_type.arrow, DataType::Timestamp(_, Some(_)));
         if zoned {
             let (low, high) = (self.beside(&expr, *low)?, self.beside(&expr, *high)?);
+            if times::is_finer(&low, &expr_type.arrow) || times::is_finer(&high, &expr_type.arrow) {
+                let at_least = self.on_ticks((*expr).clone(), Operator::GtEq, low);
+                let both = binary(at_least, Operator::And, self.on_ticks(*expr, Operator::LtEq, high));
+                return Ok(if negated { Expr::Not(Box::new(both)) } else { both });
+            }
             return Ok(Expr::Between(Between::new(expr, negated, Box::new(low), Box::new(high))));
         }
         // The same types on all sides stay one condition, which a scan can use.
@@ -350,7 +355,12 @@ impl Rewriter<'_> {
         let rest = |expr, list| Ok(Expr::InList(InList { expr, list, negated }));
         let Some(expr_type) = self.typed(&expr) else { return rest(expr, list) };
         if matches!(expr_type.arrow, DataType::Timestamp(_, Some(_))) {
-            let list = list.into_iter().map(|item| self.beside(&expr, item)).collect::<Result<_>>()?;
+            let list: Vec<Expr> = list.into_iter().map(|item| self.beside(&expr, item)).collect::<Result<_>>()?;
+            if list.iter().any(|item| times::is_finer(item, &expr_type.arrow)) {
+                let (op, join) = if negated { (Operator::NotEq, Operator::And) } else { (Operator::Eq, Operator::Or) };
+                let each = list.into_iter().map(|item| self.on_ticks((*expr).clone(), op, item));
+                return Ok(each.reduce(|a, b| binary(a, join, b)).unwrap_or(*expr));
+            }
             return rest(expr, list);
         }
         let Some(types) = list.iter().map(|item| self.typed(item)).collect::<Option<Vec<_>>>() else {
@@ -469,6 +479,22 @@ impl Rewriter<'_> {
             }
             None => Ok(expr),
         }
+    }
+
+    /// A comparison of times, one of which may be a literal in finer ticks than the other has.
+    fn on_ticks(&self, left: Expr, op: Operator, right: Expr) -> Expr {
+        let unit = |expr: &Expr| match self.type_of(expr) {
+            Some(DataType::Timestamp(unit, _)) => Some(unit),
+            _ => None,
+        };
+        let compared = match (&left, &right) {
+            (expr, Expr::Literal(value, _)) => unit(expr).and_then(|unit| times::on_ticks(expr, op, value, unit)),
+            (Expr::Literal(value, _), expr) => {
+                unit(expr).zip(op.swap()).and_then(|(unit, op)| times::on_ticks(expr, op, value, unit))
+            }
+            _ => None,
+        };
+        compared.unwrap_or_else(|| binary(left, op, right))
     }
 
     /// A wall clock of the session's zone as an instant.

@@ -1,14 +1,59 @@
 //! Times as text beside timestamps: read in the session's zone, to the nanosecond.
 
 use chrono::{NaiveDateTime, TimeZone as _};
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{Expr, Operator};
 use model::error;
 
 use crate::pgvalue::TimeZone;
 use crate::plan::PlanContext;
+use crate::plan::filter::{instant_nanos, unit_nanos};
 
 /// 22008 for a time that no timestamp can be.
 pub(super) fn out_of_range(text: &str) -> model::Error {
     error!(DatetimeFieldOverflow, "timestamp out of range: \"{text}\"")
+}
+
+/// Whether an expression is a time in finer ticks than `arrow`, a timestamp, has.
+pub(super) fn is_finer(expr: &Expr, arrow: &DataType) -> bool {
+    match (expr, arrow) {
+        (Expr::Literal(value, _), DataType::Timestamp(unit, _)) => {
+            matches!(value.data_type(), DataType::Timestamp(own, _) if unit_nanos(own) < unit_nanos(*unit))
+        }
+        _ => false,
+    }
+}
+
+/// `expr op value` where `value` is a time in finer ticks than `expr`, whose unit is `unit`, has: the same in whole ticks.
+/// A cast of `value` would cut it off, and a cast of `expr` hide it from the scan. None if it is not finer.
+pub(super) fn on_ticks(expr: &Expr, op: Operator, value: &ScalarValue, unit: TimeUnit) -> Option<Expr> {
+    let DataType::Timestamp(own, Some(zone)) = value.data_type() else { return None };
+    let tick = i128::from(unit_nanos(unit));
+    if i128::from(unit_nanos(own)) >= tick {
+        return None;
+    }
+    let nanos = instant_nanos(value)?;
+    let floor = i64::try_from(nanos.div_euclid(tick)).ok()?;
+    let floor = Expr::Literal(super::timestamp(unit, floor, zone), None);
+    let compared = |op| super::operators::binary(expr.clone(), op, floor.clone());
+    if nanos % tick == 0 {
+        return Some(compared(op));
+    }
+    // Between two ticks: nothing equals it.
+    match op {
+        Operator::Gt | Operator::GtEq => Some(compared(Operator::Gt)),
+        Operator::Lt | Operator::LtEq => Some(compared(Operator::LtEq)),
+        Operator::Eq => {
+            Some(super::operators::binary(compared(Operator::Eq), Operator::And, compared(Operator::NotEq)))
+        }
+        Operator::NotEq => {
+            Some(super::operators::binary(compared(Operator::Eq), Operator::Or, compared(Operator::NotEq)))
+        }
+        Operator::IsDistinctFrom => Some(Expr::Literal(ScalarValue::from(true), None)),
+        Operator::IsNotDistinctFrom => Some(Expr::Literal(ScalarValue::from(false), None)),
+        _ => None,
+    }
 }
 
 /// Nanoseconds since the epoch of a time as text; without a zone it is read in the session's.
