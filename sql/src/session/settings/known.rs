@@ -44,7 +44,7 @@ settings! {
     "default_transaction_deferrable" = "off", Check::Bool, false, "Accepted, without effect.";
     "default_transaction_isolation" = "read committed", Check::OneOf(ISOLATION), false, "Isolation of new transactions; every statement reads what was committed before it.";
     "default_transaction_read_only" = "off", Check::Bool, true, "Whether new transactions refuse to write.";
-    "distributed" = "on", Check::Bool, false, "Accepted: there is one dnode.";
+    "distributed" = "on", Check::Bool, false, "Accepted: queries run on the dnode that was asked.";
     "division" = "integer", Check::OneOf(&["integer", "double"]), false, "Division of integers: 7/2 is 3, or TDengine's 3.5.";
     "double_quotes" = "identifier", Check::OneOf(&["identifier", "string"]), false, "What \"x\" means; TDengine applications want string.";
     "enable_hashagg" = "on", Check::Bool, false, "Accepted, without effect.";
